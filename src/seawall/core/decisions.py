@@ -1,0 +1,69 @@
+"""Declarations that a route carries, one each: who may call it.
+
+`may()` lives in `seawall.access`, because it needs the policy engine. The two that need none live here, so that every
+heading can declare its own routes without importing another heading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Depends, Request
+
+from seawall.core.errors import Refused
+from seawall.core.scope import PASSAGE_KEY, Decided, Passage, Principal
+
+DECISION_ATTR = "__seawall_decision__"
+"""Set on a dependency's callable; the boot gate counts exactly one of these on every route."""
+
+WHY_LENGTH_MIN = 8
+
+
+def passage_of(request: Request) -> Passage:
+    """The `Passage` of a request, which the outermost wall made."""
+    passage: Passage = request.scope[PASSAGE_KEY]
+    return passage
+
+
+def _declared(kind: str, why: str, decide: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
+    if len(why.strip()) < WHY_LENGTH_MIN:
+        raise Refused(
+            f"{kind}({why!r}) gives no reason",
+            why="an exception to deny-by-default must say why it is one",
+            fix=f'{kind}("menus are public")',
+        )
+    setattr(decide, DECISION_ATTR, kind)
+    return decide
+
+
+def public(why: str) -> Any:
+    """Anyone may call this route, signed in or not. It gets no database session.
+
+    Use it as `dependencies=[public("the landing page")]`.
+
+    Raises:
+        Refused: when `why` says nothing.
+    """
+
+    async def decide(request: Request) -> None:
+        passage_of(request).decision = Decided("public", why)
+
+    return Depends(_declared("public", why, decide))
+
+
+def self_service(why: str) -> Any:
+    """Any signed-in person may call this route, for their own account only. The dependency's value is the `Principal`.
+
+    Raises:
+        NotSignedIn: at the request, when there is no live session.
+        Refused: when `why` says nothing.
+    """
+
+    async def decide(request: Request) -> Principal:
+        passage = passage_of(request)
+        principal = await passage.require_principal()
+        passage.decision = Decided("self-service", why)
+        return principal
+
+    return Depends(_declared("self_service", why, decide))

@@ -1,0 +1,93 @@
+"""Audit events: one typed class for each thing worth remembering.
+
+Fields hold identifiers, enumerations and numbers, never free text, names, addresses, tokens or codes: an audit log that
+collects personal data becomes the leak (ASVS 16.2.5). `seawall.audit` stores them; headings only create them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Outcome = Literal["success", "refused", "failure"]
+
+
+class Event(BaseModel):
+    """What every event shares. Time, id, tenant, actor and session are stamped by the database, not by the caller."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: ClassVar[str]
+
+    outcome: Outcome = "success"
+    trace_id: str = ""
+
+
+class SignIn(Event):
+    """A sign-in that succeeded, or was refused. `reason` is a code such as `state-mismatch`."""
+
+    kind = "identity.sign-in"
+    provider: str
+    reason: str = ""
+    user_id: str = ""
+    session_id: str = ""
+
+
+class SignOut(Event):
+    kind = "identity.sign-out"
+    user_id: str
+    sessions_ended: int
+    everywhere: bool = False
+
+
+class FactorChange(Event):
+    """A second factor was enrolled or removed."""
+
+    kind = "identity.factor"
+    user_id: str
+    factor: Literal["totp"]
+    change: Literal["enrolled", "removed"]
+
+
+class StepUp(Event):
+    """A step-up was asked for, satisfied, or failed. `digest` is the SHA-256 of the canonical action."""
+
+    kind = "identity.step-up"
+    user_id: str
+    challenge_id: str
+    action: str
+    digest: str
+    step: Literal["challenged", "approved", "failed", "consumed"]
+
+
+class Decision(Event):
+    """One authorization decision. `policies` are the `@id`s of the determining policies."""
+
+    kind = "access.decision"
+    action: str
+    resource: str
+    effect: Literal["allow", "deny", "step-up"]
+    policies: tuple[str, ...] = ()
+    reason: str = ""
+    route: str = ""
+
+
+class Grant(Event):
+    """A role given to or taken from a person."""
+
+    kind = "access.grant"
+    user_id: str
+    role: str
+    scope_type: str = ""
+    scope_id: str = ""
+    change: Literal["granted", "revoked"]
+
+
+class Refund(Event):
+    """Money given back. Integer minor units and an ISO 4217 code."""
+
+    kind = "payments.refund"
+    payment: str
+    amount_minor: int
+    currency: str
+    approval: str = ""

@@ -1,0 +1,24 @@
+"""Identifiers and tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+TOKEN_BYTES = 32
+"""256 bits, ASVS 7.2.3 wants at least 128."""
+
+
+def new_token() -> str:
+    """A fresh opaque 256-bit token, base64url without padding (43 characters)."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def token_hash(token: str) -> bytes:
+    """SHA-256 of a token: what is stored. Plain SHA-256 is right because the input has 256 bits of entropy."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def new_trace_id() -> str:
+    """A W3C trace id: 32 lower-case hex digits (Trace Context §3.2.2.3)."""
+    return secrets.token_hex(16)

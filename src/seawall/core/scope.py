@@ -1,0 +1,201 @@
+"""Who is calling, on whose behalf, and what was decided: the values that travel with one request.
+
+`Passage` is the one mutable object of a request. The outermost wall (`seawall.web`) makes it; admission fills in the
+principal; access records the decision; the wall refuses to answer without one and commits or rolls back.
+Handlers never see it: they get a `Scope`, which offers only what a decided request may do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from seawall.core.errors import NotSignedIn
+from seawall.core.events import Event
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from seawall.core.stepup import StepUps
+
+PASSAGE_KEY = "seawall.passage"
+"""The key of the `Passage` in the ASGI scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A role within the tenant, either tenant-wide (`scope_id is None`) or for one object such as a venue."""
+
+    role: str
+    scope_type: str | None = None
+    scope_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assurance:
+    """How sure we are of the person: `aal` per NIST SP 800-63B (1 = one factor, 2 = two), and when they last proved it."""
+
+    aal: int
+    authenticated_at: datetime
+    second_factor_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A person admitted by the database. Only `store` makes one, from a live session.
+
+    `context` is the signed, expiring tenant context that only the database can mint; it goes into `BEGIN` and nowhere else.
+    """
+
+    user_id: UUID
+    tenant_id: UUID
+    session_id: UUID
+    memberships: tuple[Membership, ...]
+    assurance: Assurance
+    context: str = field(repr=False)
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The names of all roles held, whatever their scope."""
+        return frozenset(m.role for m in self.memberships)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The decision that covers a request. A response without one never leaves."""
+
+    how: str
+    """`public`, `self-service` or `policy`."""
+    why: str
+    action: str = ""
+    policies: tuple[str, ...] = ()
+
+
+class Transaction(Protocol):
+    """One tenant-scoped database transaction: its `BEGIN` carried the signed context. Implemented by `store.Lease`."""
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """All rows of one parameterised statement."""
+        ...
+
+    async def fetchrow(self, sql: str, *args: Any) -> Any | None:
+        """The first row or None."""
+        ...
+
+    async def session(self) -> AsyncSession:
+        """The ORM session that rides on this transaction; opened at the first call."""
+        ...
+
+
+class Runtime(Protocol):
+    """What `app.py` wires together for the life of the process, as far as headings may know it."""
+
+    step_ups: StepUps
+
+    def render(self, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Response:
+        """An HTML page from a template, auto-escaped, with this response's nonce."""
+        ...
+
+    async def admit(self, token_hash: bytes) -> Principal | None:
+        """ONE round trip: the live session behind the token's SHA-256, or None."""
+        ...
+
+    async def begin(self, principal: Principal) -> Transaction:
+        """`BEGIN` and the context in one message. The wall ends it: commit below 400, else rollback."""
+        ...
+
+    async def commit(self, transaction: Transaction, events: list[Event]) -> None:
+        """Flush the ORM, append the events in the same transaction, commit."""
+        ...
+
+    async def rollback(self, transaction: Transaction) -> None: ...
+
+    async def record_refusals(self, principal: Principal | None, events: list[Event]) -> None:
+        """Append events of a request that changed nothing, in a transaction of their own."""
+        ...
+
+    def note_read(self, principal: Principal, event: Event) -> None:
+        """Put an ordinary allowed read into the bounded batch (≤ 1 s); never blocks, a lost batch is counted."""
+        ...
+
+
+@dataclass(slots=True)
+class Passage:
+    """One request on its way through the walls."""
+
+    runtime: Runtime
+    trace_id: str
+    nonce: str
+    """CSP nonce of this response."""
+    method: str
+    path: str
+    wants_html: bool
+    token_hash: bytes | None = None
+    """SHA-256 of the session cookie, set by identity's part of the wall."""
+    principal: Principal | None = None
+    admitted: bool = False
+    decision: Decided | None = None
+    transaction: Transaction | None = None
+    events: list[Event] = field(default_factory=list)
+    """Written in the request's transaction, or on their own if it changes nothing."""
+    extra_cookies: list[str] = field(default_factory=list)
+
+    async def admit(self) -> Principal | None:
+        """The caller, admitted once a request; None when there is no live session."""
+        if not self.admitted:
+            self.admitted = True
+            if self.token_hash is not None:
+                self.principal = await self.runtime.admit(self.token_hash)
+        return self.principal
+
+    async def require_principal(self) -> Principal:
+        """The caller, or `NotSignedIn`."""
+        principal = await self.admit()
+        if principal is None:
+            raise NotSignedIn("There is no live session.")
+        return principal
+
+    async def begin(self) -> Transaction:
+        """The request's one transaction, begun at the first call. Access begins it to load the object it decides on."""
+        if self.transaction is None:
+            self.transaction = await self.runtime.begin(await self.require_principal())
+        return self.transaction
+
+    @property
+    def changes(self) -> bool:
+        """Whether the method may change state (RFC 9110 §9.2.1: the safe methods do not)."""
+        return self.method not in {"GET", "HEAD", "OPTIONS"}
+
+
+class Scope:
+    """What a handler may do within a decided request. Made by access after its decision; there is no other way to one."""
+
+    __slots__ = ("_passage", "principal")
+
+    def __init__(self, passage: Passage, principal: Principal) -> None:
+        if passage.decision is None:
+            # Gate B: no database session exists without a decision.
+            raise RuntimeError("a Scope without a decision")
+        self._passage = passage
+        self.principal = principal
+
+    @property
+    def trace_id(self) -> str:
+        return self._passage.trace_id
+
+    async def transaction(self) -> Transaction:
+        """The request's transaction for raw, parameterised SQL."""
+        return await self._passage.begin()
+
+    async def session(self) -> AsyncSession:
+        """The request's ORM session. Objects that `may()` loaded are already in it; do not commit: the wall does."""
+        transaction = await self._passage.begin()
+        return await transaction.session()
+
+    def record(self, event: Event) -> None:
+        """Add an audit event; it is written in the same transaction as the change."""
+        self._passage.events.append(event.model_copy(update={"trace_id": self._passage.trace_id}))
