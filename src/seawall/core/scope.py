@@ -36,6 +36,13 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenant:
+    """The caller's own tenant, as the thing acted on: `may(Tenant, "manage_team")`. Its id comes from the session."""
+
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Assurance:
     """How sure we are of the person: `aal` per NIST SP 800-63B (1 = one factor, 2 = two), and when they last proved it."""
 
@@ -84,6 +91,10 @@ class Transaction(Protocol):
 
     async def fetchrow(self, sql: str, *args: Any) -> Any | None:
         """The first row or None."""
+        ...
+
+    def adopt(self, instance: object) -> None:
+        """Take a detached ORM instance that was loaded with raw SQL: it is persistent in the ORM session once that opens."""
         ...
 
     async def session(self) -> AsyncSession:
