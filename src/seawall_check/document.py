@@ -1,0 +1,98 @@
+"""`target.json`, typed: what a running app tells the judge about itself. The format is docs/target.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from seawall_check.errors import CheckError
+
+
+class Part(BaseModel):
+    """Unknown members are ignored, so that a newer app can be judged by an older judge."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class DatabaseAccess(Part):
+    """The scratch database. `owner_url` is a superuser on it; the judge reads the catalogue and plants rows with it."""
+
+    owner_url: str
+    app_url: str
+    app_role: str
+    app_schemas: tuple[str, ...] = ("app",)
+    tenant_column: str = "tenant_id"
+    tenant_function: str = "seawall.tenant_id()"
+    context_setting: str = "seawall.ctx"
+    admit: str = "SELECT * FROM seawall.admit($1)"
+    """What the app's role runs to be admitted; `$1` is the SHA-256 of a session token."""
+    global_mark: str = "@seawall:global"
+    """A table's comment holds this when the table is meant to belong to no tenant."""
+    protected: tuple[str, ...] = ("seawall.sessions", "seawall.context_keys")
+    """Relations that the app's role must not be able to read."""
+    audit_table: str = "seawall.audit_events"
+    audit_query: str = ""
+    """A SELECT for the owner that gives one row per audit event, oldest first."""
+
+
+class SignIn(Part):
+    """The paths and field names of the app's sign-in form."""
+
+    start: str
+    callback: str = ""
+    login_field: str = "login"
+    password_field: str = "password"  # noqa: S105 - the name of a form field
+    session_cookie: str = "session"
+    me: str
+    sign_out: str = ""
+    sign_out_everywhere: str = ""
+    totp: str = ""
+
+
+class Tenant(Part):
+    """One tenant. `objects` maps a path parameter's name to ids of objects that this tenant owns."""
+
+    id: str
+    name: str
+    objects: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class Persona(Part):
+    """Someone who can sign in. `objects` are the ids that this persona may act on."""
+
+    name: str
+    tenant: str
+    role: str
+    user_id: str = ""
+    login: str
+    password: str
+    objects: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class Document(Part):
+    version: Literal[1]
+    app: str
+    base_url: Annotated[str, Field(pattern=r"^https?://[^/]+$")]
+    ca_file: str | None = None
+    openapi_path: str = "/openapi.json"
+    source: Path | None = None
+    database: DatabaseAccess | None = None
+    sign_in: SignIn | None = None
+    tenants: tuple[Tenant, ...] = ()
+    personas: tuple[Persona, ...] = ()
+
+
+def parse(raw: dict[str, Any]) -> Document:
+    """Read `target.json`.
+
+    Raises:
+        CheckError: naming the first member that is wrong.
+    """
+    try:
+        return Document.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise CheckError(f"target.json: {where}: {first['msg']}", fix="see docs/target.md") from None
