@@ -9,6 +9,6 @@ TEXT_LENGTH_MAX = 10_000
 
 
 class Body(BaseModel):
-    """A request body. Unknown fields are refused (mass assignment, ASVS 15.3.3), text is bounded, numbers are finite."""
+    """A request body. Unknown fields are refused (mass assignment, ASVS 15.3.3); text is bounded, numbers finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=TEXT_LENGTH_MAX, allow_inf_nan=False)

@@ -91,3 +91,11 @@ class Refund(Event):
     amount_minor: int
     currency: str
     approval: str = ""
+
+
+class LostReads(Event):
+    """Reads whose events could not be written. A gap in the log must be in the log."""
+
+    kind = "audit.lost-reads"
+    outcome: Outcome = "failure"
+    count: int

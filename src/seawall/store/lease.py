@@ -1,0 +1,116 @@
+"""A lease: one pooled connection, one transaction, one tenant.
+
+`BEGIN` and the tenant's context travel in one message, and so do `COMMIT` and the reset of everything a handler (or an
+injected statement) may have `SET` on the connection: the next request finds it empty, and neither costs a round trip.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import make_transient_to_detached
+
+from seawall.core.errors import NotSignedIn
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from seawall.store.pool import Loan, Pool
+
+_CONTEXT = re.compile(r"[0-9]{1,9}(\.[0-9a-f-]{36}|\.){3}\.[a-z]{1,16}\.[0-9]{1,12}\.[0-9a-f]{64}")
+"""What the database mints. Checked before it is put into SQL text, since SET takes no parameters."""
+
+# A SET or an advisory lock must not outlive its request. The unlock stands before COMMIT, because a SELECT fails in an
+# aborted transaction, where COMMIT alone would silently roll back what a handler believes it has done.
+_COMMIT = "SELECT pg_advisory_unlock_all(); COMMIT; RESET ALL"
+_ROLLBACK = "ROLLBACK; SELECT pg_advisory_unlock_all(); RESET ALL"
+
+
+class Lease:
+    """One tenant-scoped transaction. Made by `Database.begin`; ended by `commit` or `rollback`, once."""
+
+    def __init__(self, loan: Loan) -> None:
+        self._loan = loan
+        self.connection = loan.raw
+        self._session: AsyncSession | None = None
+        self._adopted: list[Any] = []
+        self._open = True
+
+    @classmethod
+    async def begin(cls, pool: Pool, context: str) -> Lease:
+        """Take a connection and send `BEGIN` with the context.
+
+        Raises:
+            NotSignedIn: when the context is not one that the database mints.
+            Unavailable: when no connection comes free.
+        """
+        if not _CONTEXT.fullmatch(context):
+            raise NotSignedIn("The tenant context is malformed.")
+        loan = await pool.take()
+        try:
+            await loan.raw.execute(f"BEGIN; SET LOCAL seawall.ctx = '{context}'")
+        except BaseException:
+            await loan.discard()
+            raise
+        return cls(loan)
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """All rows of one parameterised statement."""
+        return list(await self.connection.fetch(sql, *args))
+
+    async def fetchrow(self, sql: str, *args: Any) -> Any | None:
+        """The first row or None."""
+        return await self.connection.fetchrow(sql, *args)
+
+    async def session(self) -> AsyncSession:
+        """The ORM session on this transaction, opened at the first call, with the adopted objects in it."""
+        if self._session is None:
+            self._session = self._loan.session()
+            for instance in self._adopted:
+                self._attach(self._session, instance)
+            self._adopted.clear()
+        return self._session
+
+    def adopt(self, instance: Any) -> None:
+        """Take in an object that was loaded by raw SQL, so that the ORM session sees it as its own."""
+        if self._session is None:
+            self._adopted.append(instance)
+        else:
+            self._attach(self._session, instance)
+
+    @staticmethod
+    def _attach(session: AsyncSession, instance: Any) -> None:
+        if instance._sa_instance_state.key is None:
+            make_transient_to_detached(instance)
+        session.add(instance)
+
+    async def flush(self) -> None:
+        """Send the ORM's pending changes."""
+        if self._session is not None:
+            await self._session.flush()
+
+    async def commit(self) -> None:
+        """Flush, commit, and give the connection back empty. On an error nothing is committed."""
+        try:
+            await self.flush()
+        except BaseException:
+            await self.rollback()
+            raise
+        await self._end(_COMMIT)
+
+    async def rollback(self) -> None:
+        """Undo everything. Harmless when the lease has ended."""
+        if self._open:
+            await self._end(_ROLLBACK)
+
+    async def _end(self, how: str) -> None:
+        self._open = False
+        try:
+            await self.connection.execute(how)
+        except BaseException:
+            await self._loan.discard()
+            raise
+        if self._session is not None:
+            self._session.expunge_all()
+        self._loan.give_back()

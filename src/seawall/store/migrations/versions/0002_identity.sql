@@ -1,0 +1,149 @@
+-- Identity's own tables. The app's role gets nothing here but EXECUTE on one function.
+
+-- A sign-in on its way. State, nonce and verifier are derived from an id of which only the hash is here.
+CREATE TABLE seawall.sign_in_transactions (
+    id_hash      bytea PRIMARY KEY CHECK (length(id_hash) = 32),
+    purpose      text NOT NULL CHECK (purpose IN ('callback', 'tenant')),
+    provider     text NOT NULL,
+    redirect_uri text NOT NULL,
+    next         text NOT NULL CHECK (next LIKE '/%' AND next NOT LIKE '//%'),
+    replaces     bytea,
+    max_age_s    integer,
+    user_id      uuid REFERENCES seawall.users ON DELETE CASCADE,
+    assurance    text NOT NULL DEFAULT '',
+    expires_at   timestamptz NOT NULL
+);
+CREATE INDEX sign_in_transactions_expiry ON seawall.sign_in_transactions (expires_at);
+
+-- Second factors. Secrets are sealed outside the database and bound to their owner.
+CREATE TABLE seawall.totp_factors (
+    user_id      uuid PRIMARY KEY REFERENCES seawall.users ON DELETE CASCADE,
+    sealed       bytea NOT NULL,
+    last_step    bigint NOT NULL,       -- the newest time step used: a code works once
+    confirmed_at timestamptz
+);
+
+CREATE TABLE seawall.totp_pending (     -- being enrolled, by exactly one session
+    user_id    uuid PRIMARY KEY REFERENCES seawall.users ON DELETE CASCADE,
+    session_id uuid NOT NULL REFERENCES seawall.sessions ON DELETE CASCADE,
+    sealed     bytea NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+
+CREATE TABLE seawall.totp_recovery_codes (
+    user_id   uuid NOT NULL REFERENCES seawall.users ON DELETE CASCADE,
+    code_hash bytea NOT NULL CHECK (length(code_hash) = 32),
+    used_at   timestamptz,
+    PRIMARY KEY (user_id, code_hash)
+);
+
+-- Step-up: what was asked for, and what was approved. Both bound to a session and to the SHA-256 of one exact action.
+CREATE TABLE seawall.step_up_challenges (
+    id          uuid PRIMARY KEY DEFAULT uuidv7(),
+    session_id  uuid NOT NULL REFERENCES seawall.sessions ON DELETE CASCADE,
+    user_id     uuid NOT NULL REFERENCES seawall.users ON DELETE CASCADE,
+    tenant_id   uuid NOT NULL REFERENCES seawall.tenants ON DELETE CASCADE,
+    digest      bytea NOT NULL CHECK (length(digest) = 32),
+    action      text NOT NULL,
+    resource    text NOT NULL,
+    params      jsonb NOT NULL,
+    summary     text NOT NULL,
+    resume      jsonb,
+    acr         text NOT NULL,
+    max_age_s   integer NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,
+    approved_at timestamptz
+);
+CREATE INDEX step_up_challenges_session ON seawall.step_up_challenges (session_id);
+
+CREATE TABLE seawall.step_up_approvals (
+    id           uuid PRIMARY KEY DEFAULT uuidv7(),
+    challenge_id uuid NOT NULL UNIQUE REFERENCES seawall.step_up_challenges ON DELETE CASCADE,
+    session_id   uuid NOT NULL REFERENCES seawall.sessions ON DELETE CASCADE,
+    user_id      uuid NOT NULL REFERENCES seawall.users ON DELETE CASCADE,
+    tenant_id    uuid NOT NULL REFERENCES seawall.tenants ON DELETE CASCADE,
+    digest       bytea NOT NULL CHECK (length(digest) = 32),
+    expires_at   timestamptz NOT NULL,
+    consumed_at  timestamptz
+);
+CREATE INDEX step_up_approvals_live ON seawall.step_up_approvals (session_id, digest) WHERE consumed_at IS NULL;
+
+-- Uses up one approval within the business transaction: a rollback gives it back, a concurrent second use waits for the
+-- first and then finds it consumed. Who asks is taken from the verified context, never from an argument.
+CREATE FUNCTION seawall.consume_approval(digest bytea) RETURNS uuid
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+    UPDATE seawall.step_up_approvals SET consumed_at = clock_timestamp()
+    WHERE id = (SELECT a.id FROM seawall.step_up_approvals a
+                WHERE a.session_id = seawall.session_id() AND a.user_id = seawall.user_id()
+                  AND a.tenant_id = seawall.tenant_id() AND a.digest = consume_approval.digest
+                  AND a.consumed_at IS NULL AND a.expires_at > clock_timestamp()
+                ORDER BY a.expires_at LIMIT 1 FOR UPDATE)
+      AND consumed_at IS NULL
+    RETURNING id
+$$;
+GRANT EXECUTE ON FUNCTION seawall.consume_approval(bytea) TO seawall_app;
+
+-- Throttling by GCRA: one timestamp per key, the theoretical arrival time of the next attempt. UNLOGGED: a crash forgets it.
+CREATE UNLOGGED TABLE seawall.throttles (
+    key bytea PRIMARY KEY CHECK (length(key) = 32),
+    tat timestamptz NOT NULL
+);
+CREATE INDEX throttles_tat ON seawall.throttles (tat);
+
+-- Takes one of `times` attempts per `window_s` seconds. Gives 0, or the seconds to wait; a refused attempt takes nothing.
+CREATE FUNCTION seawall.throttle(key bytea, times integer, window_s integer) RETURNS double precision
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    moment timestamptz := clock_timestamp();
+    step interval := make_interval(secs => throttle.window_s::double precision / throttle.times);
+    -- a millisecond against the rounding of step to microseconds
+    latest timestamptz := moment + make_interval(secs => throttle.window_s) + interval '1 millisecond';
+    wait_s double precision;
+BEGIN
+    IF random() < 0.02 THEN
+        DELETE FROM seawall.throttles d WHERE d.key IN (
+            SELECT o.key FROM seawall.throttles o WHERE o.tat < moment LIMIT 200 FOR UPDATE SKIP LOCKED);
+    END IF;
+    INSERT INTO seawall.throttles AS t (key, tat) VALUES (throttle.key, moment + step)
+    ON CONFLICT (key) DO UPDATE SET tat = greatest(t.tat, moment) + step
+        WHERE greatest(t.tat, moment) + step <= latest;
+    IF FOUND THEN RETURN 0; END IF;
+    SELECT extract(epoch FROM t.tat + step - latest) INTO wait_s FROM seawall.throttles t WHERE t.key = throttle.key;
+    RETURN greatest(coalesce(wait_s, 1), 0.001);
+END $$;
+
+-- Returns an attempt that turned out well: only failures count.
+CREATE FUNCTION seawall.throttle_give_back(key bytea, times integer, window_s integer) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+    UPDATE seawall.throttles t
+    SET tat = t.tat - make_interval(secs => throttle_give_back.window_s::double precision / throttle_give_back.times)
+    WHERE t.key = throttle_give_back.key
+$$;
+GRANT EXECUTE ON FUNCTION seawall.throttle(bytea, integer, integer),
+                          seawall.throttle_give_back(bytea, integer, integer) TO seawall_identity;
+
+-- The embedded development provider. Filled by a development seed only; the provider refuses to start in production.
+CREATE TABLE seawall.dev_accounts (
+    user_id       uuid PRIMARY KEY REFERENCES seawall.users ON DELETE CASCADE,
+    password_hash text NOT NULL CHECK (password_hash LIKE '$argon2id$%'),
+    shown         text     -- what the sign-in page says about a demo account, such as its role; NULL: it is not listed
+);
+
+CREATE TABLE seawall.dev_codes (        -- authorization codes: once, for 60 s, bound to client, address and challenge
+    code_hash    bytea PRIMARY KEY CHECK (length(code_hash) = 32),
+    user_id      uuid NOT NULL REFERENCES seawall.users ON DELETE CASCADE,
+    client_id    text NOT NULL,
+    redirect_uri text NOT NULL,
+    challenge    text NOT NULL,
+    nonce        text,
+    auth_time    timestamptz NOT NULL,
+    expires_at   timestamptz NOT NULL
+);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+    seawall.sign_in_transactions, seawall.totp_factors, seawall.totp_pending, seawall.totp_recovery_codes,
+    seawall.step_up_challenges, seawall.step_up_approvals, seawall.dev_codes
+    TO seawall_identity;
+GRANT SELECT, INSERT, UPDATE ON seawall.dev_accounts TO seawall_identity;

@@ -1,0 +1,84 @@
+"""Before the first request: is the database the one that the walls rely on?
+
+Anything found is a refusal to start. A warning would scroll away; a leak would not.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from seawall.core.clock import CLOCK_SKEW_MAX_S
+from seawall.core.errors import Refused
+from seawall.store.walls import FAULTS_SQL, Fault, refusal
+
+POSTGRES_VERSION_MIN: Final = 180000
+
+ROLE_SQL: Final = """
+SELECT current_setting('server_version_num')::integer AS version,
+       extract(epoch FROM clock_timestamp())::float8 AS database_time,
+       r.rolname AS role, r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolcreatedb, r.rolreplication,
+       to_regprocedure('seawall.admit(bytea)') IS NOT NULL AS migrated,
+       (SELECT string_agg(c.relname, ', ') FROM pg_class c
+        WHERE c.relnamespace = to_regnamespace('app') AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned,
+       (SELECT string_agg(o.rolname, ', ') FROM pg_roles o
+        WHERE o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER')) AS member_of,
+       has_schema_privilege(r.oid, to_regnamespace('app'), 'CREATE') AS may_create
+FROM pg_roles r WHERE r.rolname = current_user
+"""
+
+
+async def inspect(connection: Any) -> None:
+    """Check the app's role, the server and every table of the app. `connection` is asyncpg's, signed in as the app.
+
+    Raises:
+        Refused: the server is too old, not migrated or its clock is off; the role is too strong; a table has no wall.
+    """
+    found = await connection.fetchrow(ROLE_SQL)
+    _check_server(found)
+    _check_role(found)
+    faults = [Fault(*row) for row in await connection.fetch(FAULTS_SQL)]
+    if faults:
+        raise refusal(faults)
+
+
+def _check_server(found: Any) -> None:
+    if found["version"] < POSTGRES_VERSION_MIN:
+        raise Refused(
+            f"PostgreSQL {found['version'] // 10000} is too old",
+            why="Seawall needs uuidv7() and the fixed row-level security of PostgreSQL 18",
+            fix="upgrade the server to PostgreSQL 18 or newer",
+        )
+    if not found["migrated"]:
+        raise Refused(
+            "the database has no Seawall schema, or a foreign one",
+            why="admission, sessions and the tenant context live in it",
+            fix="run `seawall migrate` with the migrator's URL",
+        )
+    skew_s = abs(found["database_time"] - time.time())
+    if skew_s > CLOCK_SKEW_MAX_S:
+        raise Refused(
+            f"this machine's clock and the database's differ by {skew_s:.0f} s",
+            why="expiry of sessions, contexts and tokens would mean different moments on each side",
+            fix="synchronise both clocks (NTP)",
+        )
+
+
+def _check_role(found: Any) -> None:
+    powers = {
+        "is a superuser": found["rolsuper"],
+        "bypasses row-level security": found["rolbypassrls"],
+        "may create roles": found["rolcreaterole"],
+        "may create databases": found["rolcreatedb"],
+        "may replicate": found["rolreplication"],
+        "may create objects in the app's schema": found["may_create"],
+        f"owns app.{found['owned']}": found["owned"] is not None,
+        f"is a member of {found['member_of']}": found["member_of"] is not None,
+    }
+    held = [power for power, has in powers.items() if has]
+    if held:
+        raise Refused(
+            f"the app signs in to the database as {found['role']}, which {', '.join(held)}",
+            why="an injected statement would have the same power, and row-level security would not stop it",
+            fix="give DATABASE_URL the role seawall_app, as `seawall migrate --print-roles` makes it",
+        )
