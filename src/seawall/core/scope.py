@@ -76,7 +76,7 @@ class Decided:
     """The decision that covers a request. A response without one never leaves."""
 
     how: str
-    """`public`, `self-service`, `policy`, or `refusal`: decided that nothing happens, set by whoever renders the refusal."""
+    """`public`, `self-service`, `policy`; or `refusal`: decided that nothing happens, set by who renders it."""
     why: str
     action: str = ""
     policies: tuple[str, ...] = ()
