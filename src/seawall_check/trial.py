@@ -27,6 +27,7 @@ from seawall_check.redact import Redactor
 
 Verdict = Literal["pass", "fail", "unproven", "waived"]
 Kind = Literal["allow", "refuse", "expect"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "unproven", "waived")
 
 REFUSALS: frozenset[int] = frozenset({401, 403, 404})
 """404 because another tenant's object does not exist for you."""
