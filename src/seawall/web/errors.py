@@ -198,7 +198,7 @@ def _own_address(request: Request) -> str:
 
 
 def _page(request: Request, passage: Passage, what: Told) -> Response | None:
-    context = {"problem": problem(passage, what), "status": what.status}
+    context = {"problem": {"detail": "", "errors": [], **problem(passage, what)}, "status": what.status}
     try:
         return passage.runtime.render(request, ERROR_TEMPLATE, context, status=what.status)
     except Exception as broken:  # a broken template must not turn a refusal into a crash

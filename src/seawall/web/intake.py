@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
+import orjson
+
 from seawall.core.errors import BadRequest, Problem, Refused, TooLarge, WrongContentType
 from seawall.settings import Settings
 
@@ -38,6 +40,7 @@ _SINGLE = frozenset(
 _READ = _SINGLE | {b"accept", b"cookie", b"hx-request", b"sec-fetch-mode", b"content-encoding"}
 
 _HEADER_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_SURROGATE = re.compile(rb"\\u[dD][89abcdefABCDEF]")
 _TEXT_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}))(?::[0-9]{1,5})?\Z")
 _RESERVED_SUFFIXES = (".localhost", ".test", ".internal", ".local", ".lan", ".home.arpa")
@@ -181,7 +184,7 @@ class Intake:
             raise TooSlow() from None
         if declared is not None and len(body) != declared:
             raise BadRequest("The body is not as long as Content-Length says.", code="wrong-length")
-        _check_no_nul(body, family)
+        _check_text(body, family)
         return body
 
     def _declared_length(self, length: bytes | None, *, chunked: bool) -> int | None:
@@ -275,9 +278,22 @@ def _body_family(headers: Headers) -> str:
     raise WrongContentType("Send application/json or application/x-www-form-urlencoded.")
 
 
-def _check_no_nul(body: bytes, family: str) -> None:
+def _check_text(body: bytes, family: str) -> None:
+    """Refuse what is not storable text: NUL, bytes that are not UTF-8, half of a surrogate pair."""
     # Conservative: an escaped backslash before u0000 is refused too; nobody writes that.
     if b"\x00" in body or (b"\\u0000" in body if family == "json" else b"%00" in body):
         raise BadRequest("The body holds a NUL character.", code="control-character")
+    if family == "form" and b"%" in body:
+        body = unquote_to_bytes(body)
     if not body.isascii():
         _text(body, controls=False)
+    if family == "json" and _SURROGATE.search(body):
+        _check_surrogates(body)
+
+
+def _check_surrogates(body: bytes) -> None:
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Malformed in this or another way; orjson takes no half pairs, as UTF-8 has none (RFC 8259 §8.2).
+        raise BadRequest("The body is not JSON, or holds half of a surrogate pair.", code="bad-encoding") from None

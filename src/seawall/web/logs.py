@@ -137,7 +137,7 @@ def configure(*, production: bool, level: int = logging.INFO) -> None:
                 render,
             ],
             use_get_message=True,
-            keep_exc_info=True,
+            keep_exc_info=False,
         )
     )
     root = logging.getLogger()
