@@ -1,0 +1,58 @@
+"""access: what callers may do.
+
+    include()                       wired by app.py: reads the policies and gives the `Engine`
+    may(), may_list()               what a route declares; the authorised object is the parameter
+    Scope, Visible                  what a decided request may use
+    reveal(), seen_with()           which fields leave
+
+Start with `may.py` for the way of a decision, `engine.py` for the decision itself, `gate.py` for what does not start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from seawall.access.engine import Allow, Deny, Engine, StepUp, Verdict
+from seawall.access.listing import Rows, Visible, may_list
+from seawall.access.may import may
+from seawall.access.policies import PolicyBook, read_policies
+from seawall.access.scoped import Scope
+from seawall.access.views import reveal, reveal_all, seen_with
+from seawall.core.body import Body
+from seawall.settings import Settings
+
+__all__ = [
+    "Allow",
+    "Body",
+    "Deny",
+    "Engine",
+    "PolicyBook",
+    "Rows",
+    "Scope",
+    "StepUp",
+    "Verdict",
+    "Visible",
+    "include",
+    "may",
+    "may_list",
+    "read_policies",
+    "reveal",
+    "reveal_all",
+    "seen_with",
+]
+
+
+def include(app: FastAPI, *, settings: Settings, policies: Path) -> Engine:
+    """Read and check the app's policies.
+
+    Args:
+        app: the app; its routes are checked at startup, by `engine.check_routes(app)`, when all are declared.
+        settings: access has none of its own.
+        policies: the folder with `schema.cedarschema` and `*.cedar`.
+
+    Raises:
+        Refused: naming the file and the policy that is not fit to start with.
+    """
+    return Engine(read_policies(policies))

@@ -1,0 +1,249 @@
+"""The decision: Cedar, with everything that could go wrong meaning no.
+
+Cedar skips a policy that errs, a forbid too, and then allows. So an error anywhere is a denial here, and an alert; its
+text is never logged, because it quotes the entities (ASVS 16.2.5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import structlog
+from cedarpy import _internal as cedar
+from fastapi import FastAPI
+
+from seawall.access.context import ContextMap
+from seawall.access.entities import People, ResourceMap, resource_map, tenant_map
+from seawall.access.loader import Loader
+from seawall.access.obligations import StepUpObligation, strictest
+from seawall.access.policies import PolicyBook, Slice
+from seawall.core.errors import Refused
+from seawall.core.scope import Principal, Tenant
+
+log = structlog.get_logger("seawall.access")
+
+Reason = Literal["no-permit", "forbidden", "evaluation-error", "unknown-obligation"]
+_NAMED = re.compile(r"policy `([a-z0-9._-]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Go on. `policies` are the permits that made it so."""
+
+    policies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Do not go on. `policies` are the forbids that made it so, if any did."""
+
+    policies: tuple[str, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class StepUp:
+    """Go on only after a fresh factor, as the determining policies oblige."""
+
+    policies: tuple[str, ...]
+    obligation: StepUpObligation
+
+
+Verdict = Allow | Deny | StepUp
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One action on one kind of object, compiled: the policies that matter and what they need to be told."""
+
+    action: str
+    slice: Slice
+    resource: ResourceMap
+    context: ContextMap
+    action_uid: dict[str, str]
+
+
+class Engine:
+    """Decides. One for the life of the process."""
+
+    def __init__(self, book: PolicyBook) -> None:
+        """
+        Raises:
+            Refused: when the schema has no usable `User` and `Tenant`.
+        """
+        self.book = book
+        self.schema = book.schema
+        whole = [slice_.mentions.action for slice_ in self._all_slices()]
+        self.people = People(book.schema, actions=any(whole))
+        self._tenant = tenant_map(book.schema)
+        self._action_type = book.schema.qualified("Action")
+        self._rulings: dict[tuple[type[Any], str], Ruling] = {}
+        self._loaders: dict[type[Any], Loader[Any]] = {}
+        self._maps: dict[type[Any], ResourceMap] = {Tenant: self._tenant}
+
+    def check_routes(self, app: FastAPI) -> int:
+        """Boot gate A, see `gate.py`. Returns how many routes were checked.
+
+        Raises:
+            Refused: naming the first route that is not fit to start.
+        """
+        from seawall.access.gate import check_routes
+
+        return check_routes(app, self)
+
+    def _all_slices(self) -> list[Slice]:
+        user = self.schema.qualified("User")
+        return [
+            self.book.slice(action.name, resource, user)
+            for action in self.schema.actions.values()
+            for resource in action.resources
+        ]
+
+    def loader(self, model: type[Any]) -> Loader[Any]:
+        """How objects of a model are read; compiled at the first use, which is the boot gate's."""
+        loader = self._loaders.get(model)
+        if loader is None:
+            loader = self._loaders[model] = Loader(model)
+        return loader
+
+    def applies(self, model: type[Any], action: str) -> bool:
+        """Whether the schema knows this action for this kind of object."""
+        known = self.schema.actions.get(action)
+        return known is not None and self.schema.qualified(model.__name__) in known.resources
+
+    def ruling(self, model: type[Any], action: str) -> Ruling:
+        """Everything needed to decide one action on objects of one model.
+
+        Raises:
+            Refused: when the schema does not know the action or the model, or cannot be filled from the model.
+        """
+        ruling = self._rulings.get((model, action))
+        if ruling is None:
+            ruling = self._rulings[model, action] = self._compile(model, action)
+        return ruling
+
+    def _compile(self, model: type[Any], action: str) -> Ruling:
+        if not self.applies(model, action) or self.people.type_name not in self.schema.actions[action].principals:
+            raise Refused(
+                f'the Cedar schema has no action "{action}" on {model.__name__} for a User',
+                why="an action that no policy can know is never allowed, and probably misspelt",
+                fix=f'declare `action "{action}" appliesTo {{ principal: [User], resource: [{model.__name__}], … }};`',
+            )
+        if model not in self._maps:
+            self._maps[model] = resource_map(model, self.loader(model).identity_key, self.schema)
+        resource = self._maps[model]
+        slice_ = self.book.slice(action, resource.type_name, self.people.type_name)
+        return Ruling(
+            action=action,
+            slice=slice_,
+            resource=resource.only(slice_.mentions.attributes),
+            context=ContextMap(self.schema.actions[action], slice_.mentions.context),
+            action_uid={"type": self._action_type, "id": action},
+        )
+
+    def decide(
+        self,
+        principal: Principal,
+        ruling: Ruling,
+        instance: Any,
+        extra: Mapping[str, Any] | None = None,
+        *,
+        step_up: bool = False,
+    ) -> Verdict:
+        """Decide one action of one person on one object.
+
+        Args:
+            extra: context beside `now`, `auth` and `step_up`, already in Cedar's JSON form.
+            step_up: whether a fresh factor was proven for exactly this action, and consumed.
+        """
+        verdict = self.decide_all(principal, ruling, (instance,), extra, step_up=step_up)[0]
+        if not step_up and isinstance(verdict, Deny) and ruling.slice.step_up and verdict.reason != "evaluation-error":
+            return self._obligation(principal, ruling, instance, extra, verdict)
+        return verdict
+
+    def decide_all(
+        self,
+        principal: Principal,
+        ruling: Ruling,
+        instances: Sequence[Any],
+        extra: Mapping[str, Any] | None = None,
+        *,
+        step_up: bool = False,
+    ) -> list[Verdict]:
+        """Decide one action of one person on many objects, one verdict each; obligations are not asked for."""
+        if not ruling.slice.permits:
+            return [Deny((), "no-permit") for _ in instances]
+        try:
+            answers = self._ask(principal, ruling, instances, extra or {}, step_up=step_up)
+        except (ValueError, TypeError) as error:
+            # The type says enough: the message may quote values.
+            self.alert(ruling, type(error).__name__)
+            return [Deny((), "evaluation-error") for _ in instances]
+        return [self._verdict(ruling, answer) for answer in answers]
+
+    def _ask(
+        self,
+        principal: Principal,
+        ruling: Ruling,
+        instances: Sequence[Any],
+        extra: Mapping[str, Any],
+        *,
+        step_up: bool,
+    ) -> list[Any]:
+        resource = ruling.resource
+        entities = [resource.entity(instance) for instance in instances]
+        request: dict[str, Any] = {
+            "principal": {"type": self.people.type_name, "id": str(principal.user_id)},
+            "action": ruling.action_uid,
+        }
+        context = ruling.context.build(principal, extra, step_up=step_up)
+        if context:
+            request["context"] = orjson.dumps(context).decode()
+        known = self.people.of(principal).with_added_json_str(orjson.dumps(entities).decode())
+        requests = [{**request, "resource": entity["uid"]} for entity in entities]
+        answers = cedar.is_authorized_batch(requests, ruling.slice.policies, known, None, False)
+        return [orjson.loads(answer) for answer in answers]
+
+    def _verdict(self, ruling: Ruling, answer: Any) -> Verdict:
+        diagnostics = answer.get("diagnostics") or {}
+        if diagnostics.get("errors"):
+            found = {name for text in diagnostics["errors"] for name in _NAMED.findall(text)}
+            self.alert(ruling, "policy", tuple(sorted(found & ruling.slice.ids)))
+            return Deny((), "evaluation-error")
+        reasons = tuple(diagnostics.get("reason") or ())
+        if answer.get("decision") != "Allow":
+            return Deny(reasons, "forbidden" if reasons else "no-permit")
+        if not self.book.unknown_obligations.isdisjoint(reasons):
+            return Deny(reasons, "unknown-obligation")
+        return Allow(reasons)
+
+    def _obligation(
+        self,
+        principal: Principal,
+        ruling: Ruling,
+        instance: Any,
+        extra: Mapping[str, Any] | None,
+        denial: Deny,
+    ) -> Verdict:
+        """Would a step-up turn this denial into an allow? Then it is what the determining policies oblige to."""
+        imagined = self.decide_all(principal, ruling, (instance,), extra, step_up=True)[0]
+        if not isinstance(imagined, Allow):
+            return denial
+        # A permit that waits for the factor, or a forbid that gives way to it.
+        determining = (*imagined.policies, *denial.policies)
+        demanded = [self.book.step_ups[name] for name in determining if name in self.book.step_ups]
+        return StepUp(determining, strictest(demanded)) if demanded else denial
+
+    def alert(self, ruling: Ruling, kind: str, policies: tuple[str, ...] = ()) -> None:
+        log.error(
+            "access.evaluation-error",
+            alert=True,
+            action=ruling.action,
+            resource_type=ruling.resource.type_name,
+            error=kind,
+            policies=policies,
+        )

@@ -1,0 +1,230 @@
+"""Rows and people as Cedar entities: mappings compiled once, checked at boot.
+
+An attribute is filled from the column of the same name; an attribute that names an entity from the column `<name>_id`.
+Nothing is guessed: an attribute that no column can fill refuses to start.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+from cedarpy import _internal as cedar
+from sqlalchemy.orm import Mapper
+
+from seawall.access.policies import SCHEMA_FILE
+from seawall.access.schema import CedarSchema, EntityRef, EntityType, Scalar, SetOf
+from seawall.access.values import Convert, Unconvertible, converter, entity_json, unfit
+from seawall.core.errors import Refused
+from seawall.core.scope import Membership, Principal, Tenant
+
+PRINCIPAL = "User"
+ROLE = "Role"
+TENANT = "Tenant"
+TENANT_ROLES = "tenant_roles"
+ROLE_AT = "_at"
+PEOPLE_KEPT_MAX = 2_048
+"""People whose part of the entities is kept parsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One attribute of an object: the ORM attribute that fills it, and how."""
+
+    name: str
+    key: str
+    convert: Convert
+    required: bool
+
+
+class ResourceMap:
+    """How objects of one model become entities of one Cedar type."""
+
+    def __init__(self, type_name: str, identity: Callable[[Any], Any], fields: tuple[Field, ...]) -> None:
+        self.type_name = type_name
+        self.identity = identity
+        self.fields = fields
+
+    def only(self, names: frozenset[str]) -> ResourceMap:
+        """The same mapping for a slice that can read no other attributes than these."""
+        return ResourceMap(self.type_name, self.identity, tuple(f for f in self.fields if f.name in names))
+
+    def uid(self, instance: Any) -> dict[str, str]:
+        return {"type": self.type_name, "id": str(self.identity(instance))}
+
+    def entity(self, instance: Any) -> dict[str, Any]:
+        """One entity in Cedar's JSON form.
+
+        Raises:
+            Unconvertible: when a value is missing or of another type than the schema says.
+        """
+        attributes: dict[str, Any] = {}
+        for field in self.fields:
+            value = getattr(instance, field.key)
+            if value is not None:
+                attributes[field.name] = field.convert(value)
+            elif field.required:
+                raise Unconvertible(f"{self.type_name}.{field.name} is missing")
+        return {"uid": self.uid(instance), "attrs": attributes, "parents": []}
+
+
+def tenant_map(schema: CedarSchema) -> ResourceMap:
+    """The caller's own tenant. It is known by its id alone."""
+    name = schema.qualified(TENANT)
+    entity = schema.entities.get(name)
+    if entity is None or entity.attributes or entity.tags:
+        raise Refused(
+            f"{SCHEMA_FILE}: entity {name} must be declared, without attributes",
+            why="every object belongs to a tenant, which policies know by its id alone",
+            fix="write `entity Tenant;`",
+        )
+    return ResourceMap(name, _tenant_id, ())
+
+
+def _tenant_id(tenant: Tenant) -> UUID:
+    return tenant.id
+
+
+def resource_map(model: type[Any], identity_key: str, schema: CedarSchema) -> ResourceMap:
+    """Compile the mapping of a model.
+
+    Raises:
+        Refused: naming the attribute that no column can fill.
+    """
+    mapper: Mapper[Any] = sa.inspect(model)
+    name = schema.qualified(model.__name__)
+    entity = schema.entities.get(name)
+    if entity is None:
+        raise Refused(
+            f"{SCHEMA_FILE}: there is no entity {name}",
+            why=f"{model.__name__} is authorised by policies, which only know declared types",
+            fix=f"declare `entity {model.__name__} = {{ tenant: Tenant, … }};`",
+        )
+    if entity.tags or entity.parents:
+        raise Refused(
+            f"{SCHEMA_FILE}: entity {name} has {'tags' if entity.tags else 'parents'}",
+            why="rows have columns only; a policy that relied on it would never match",
+            fix="use attributes instead",
+        )
+    fields = tuple(_field(mapper, entity, attribute) for attribute in sorted(entity.attributes))
+    return ResourceMap(name, lambda instance: getattr(instance, identity_key), fields)
+
+
+def _field(mapper: Mapper[Any], entity: EntityType, name: str) -> Field:
+    kind, required = entity.attributes[name].type, entity.attributes[name].required
+    wanted = (f"{name}_id", name) if isinstance(kind, EntityRef) else (name,)
+    key = next((key for key in wanted if key in mapper.column_attrs), None)
+    where = f"{SCHEMA_FILE}: {entity.name}.{name}: {kind}"
+    if key is None:
+        raise Refused(
+            f"{where}: {mapper.class_.__name__} has no column {wanted[0]}",
+            why="an attribute that nothing fills would make every policy that reads it fail",
+            fix=f"add the column, or take {name} out of the schema",
+        )
+    column = mapper.column_attrs[key].columns[0]
+    reason = unfit(kind, _python_type(column))
+    if reason is not None:
+        raise Refused(
+            f"{where}: the column {key} does not fit: {reason}",
+            why="values of another type compare as different, silently",
+            fix=f"give {name} the column's type in the schema",
+        )
+    if required and getattr(column, "nullable", True):
+        raise Refused(
+            f"{where}: the column {key} may be NULL",
+            why="a row without it could not be decided on",
+            fix=f"write `{name}?: {kind}` in the schema, or make the column NOT NULL",
+        )
+    return Field(name, key, converter(kind), required)
+
+
+def _python_type(column: Any) -> Any:
+    """The Python type of a column's values, sets as `list[element]`."""
+    if isinstance(column.type, sa.ARRAY):
+        return list[column.type.item_type.python_type]
+    try:
+        return column.type.python_type
+    except NotImplementedError:
+        return object
+
+
+class People:
+    """The caller as Cedar entities, compiled from the `User` type of the schema and kept for people seen recently."""
+
+    def __init__(self, schema: CedarSchema, *, actions: bool) -> None:
+        """`actions`: whether some policy looks at `action` in its condition, so that actions must be known as entities.
+
+        Raises:
+            Refused: when `User` has an attribute that memberships cannot fill.
+        """
+        self.type_name = schema.qualified(PRINCIPAL)
+        self._role = schema.qualified(ROLE)
+        self._tenant = schema.qualified(TENANT)
+        self._schema = schema.handle if actions else None
+        self._scoped = self._compiled(schema)
+        entity = schema.entities[self.type_name]
+        self._tenant_roles = TENANT_ROLES in entity.attributes
+        self._kept: OrderedDict[tuple[UUID, UUID, tuple[Membership, ...]], cedar.Entities] = OrderedDict()
+
+    def _compiled(self, schema: CedarSchema) -> Mapping[str, tuple[str, str, str]]:
+        """Attribute → (role, scope type as memberships say it, Cedar type)."""
+        entity = schema.entities.get(self.type_name)
+        if entity is None or entity.parents != {self._role} or "tenant" not in entity.attributes:
+            raise Refused(
+                f"{SCHEMA_FILE}: entity {PRINCIPAL} must be `entity User in [Role] = {{ tenant: Tenant, … }};`",
+                why="a person's roles are their parents, and their tenant is compared with every object's",
+                fix="declare it so",
+            )
+        scoped: dict[str, tuple[str, str, str]] = {}
+        for name, attribute in entity.attributes.items():
+            kind = attribute.type
+            if name == "tenant" and kind == EntityRef(self._tenant):
+                continue
+            if name == TENANT_ROLES and kind == SetOf(Scalar("String")):
+                continue
+            if name.endswith(ROLE_AT) and isinstance(kind, SetOf) and isinstance(kind.element, EntityRef):
+                target = kind.element.type
+                scoped[name] = (name.removesuffix(ROLE_AT), target.rpartition("::")[2], target)
+                continue
+            raise Refused(
+                f"{SCHEMA_FILE}: {self.type_name}.{name}: {kind} cannot be filled",
+                why="what is known of a person is their tenant and their memberships",
+                fix=f"use `<role>_at: Set<Venue>` or `{TENANT_ROLES}: Set<String>`, or pass the value as a fact",
+            )
+        return scoped
+
+    def of(self, principal: Principal) -> cedar.Entities:
+        """The caller's entities, parsed."""
+        key = (principal.user_id, principal.tenant_id, principal.memberships)
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+            return kept
+        document = orjson.dumps([self.entity(principal)]).decode()
+        entities = cedar.Entities.from_json_str(document, self._schema)
+        self._kept[key] = entities
+        if len(self._kept) > PEOPLE_KEPT_MAX:
+            self._kept.popitem(last=False)
+        return entities
+
+    def entity(self, principal: Principal) -> dict[str, Any]:
+        """The caller in Cedar's JSON form. Every role held is a parent, whatever its scope; `<role>_at` says where."""
+        attributes: dict[str, Any] = {"tenant": entity_json(self._tenant, principal.tenant_id)}
+        for name, (role, scope_type, target) in self._scoped.items():
+            attributes[name] = [
+                entity_json(target, m.scope_id)
+                for m in principal.memberships
+                if m.role == role and m.scope_type == scope_type and m.scope_id is not None
+            ]
+        if self._tenant_roles:
+            attributes[TENANT_ROLES] = sorted({m.role for m in principal.memberships if m.scope_id is None})
+        return {
+            "uid": {"type": self.type_name, "id": str(principal.user_id)},
+            "attrs": attributes,
+            "parents": [{"type": self._role, "id": role} for role in sorted(principal.roles)],
+        }

@@ -1,0 +1,285 @@
+"""The policies of an app: read, checked and keyed by their `@id` once, at boot.
+
+Cedar's validator accepts more than is safe: `1 == 2`, an allow-all, two policies with one `@id`, and an attribute read
+through an entity that will not be there at run time (which makes the policy *error*, and Cedar skips erroring policies,
+forbids included). So what can be refused at boot is refused here, naming the file and the policy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+import orjson
+from cedarpy import PolicySet
+
+from seawall.access.expressions import Est, Mentions, chains, mentions
+from seawall.access.obligations import KNOWN_ANNOTATIONS, STEP_UP, StepUpObligation, parse_step_up
+from seawall.access.schema import CedarSchema, CedarType, EntityRef, Record, read_schema
+from seawall.core.errors import Refused
+
+SCHEMA_FILE = "schema.cedarschema"
+_ID = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy: its stable `@id`, where it stands, and its Cedar JSON form."""
+
+    id: str
+    file: str
+    est: Est
+
+    @property
+    def annotations(self) -> Mapping[str, str | None]:
+        annotations: Mapping[str, str | None] = self.est.get("annotations", {})
+        return annotations
+
+    @property
+    def permits(self) -> bool:
+        return bool(self.est["effect"] == "permit")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The policies that can match one action on one type of resource by one type of principal, and what they read.
+
+    A policy whose scope names another action or type is never satisfied and never errs, so leaving it out changes no
+    decision, no reason and no error.
+    """
+
+    policies: PolicySet = field(repr=False)
+    ids: frozenset[str]
+    mentions: Mentions
+    permits: bool
+    step_up: bool
+    """Whether any of them could oblige to a step-up."""
+
+
+@dataclass(frozen=True)
+class PolicyBook:
+    """All policies with their schema."""
+
+    schema: CedarSchema
+    policies: Mapping[str, Policy]
+
+    def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
+        """The exactly equivalent part of the book for one kind of request."""
+        groups = self.schema.actions[action].groups
+        chosen = [
+            policy
+            for policy in self.policies.values()
+            if _action_fits(policy.est["action"], action, groups)
+            and _type_fits(policy.est["resource"], resource_type, self.schema)
+            and _type_fits(policy.est["principal"], principal_type, self.schema)
+        ]
+        return Slice(
+            policies=policy_set({p.id: {**p.est, "action": {"op": "All"}} for p in chosen}),
+            ids=frozenset(p.id for p in chosen),
+            mentions=mentions([p.est for p in chosen]),
+            permits=any(p.permits for p in chosen),
+            step_up=any(STEP_UP in p.annotations for p in chosen),
+        )
+
+    @cached_property
+    def step_ups(self) -> Mapping[str, StepUpObligation]:
+        """The step-up obligation of each policy that has one."""
+        return {
+            policy.id: parse_step_up(text)
+            for policy in self.policies.values()
+            if (text := policy.annotations.get(STEP_UP)) is not None
+        }
+
+    @cached_property
+    def unknown_obligations(self) -> frozenset[str]:
+        """Policies that oblige to something this version cannot do. `read_policies` refuses them; the engine too."""
+        return frozenset(p.id for p in self.policies.values() if not set(p.annotations) <= KNOWN_ANNOTATIONS)
+
+
+def policy_set(policies: Mapping[str, Est]) -> PolicySet:
+    """Cedar's own form of some policies, keyed so that `reasons` are `@id`s."""
+    document = {"staticPolicies": dict(policies), "templates": {}, "templateLinks": []}
+    return PolicySet.from_json_str(orjson.dumps(document).decode())
+
+
+def read_policies(folder: Path) -> PolicyBook:
+    """Read `schema.cedarschema` and every `*.cedar` of a folder.
+
+    Raises:
+        Refused: naming the file and the policy, for whatever is missing, does not parse, does not validate, or would
+            mean something else at run time than it says.
+    """
+    schema = read_schema(folder / SCHEMA_FILE)
+    files = sorted(folder.glob("*.cedar"))
+    if not files:
+        raise Refused(
+            f"{folder}: there are no policies",
+            why="without a policy everything is denied, and the app can do nothing",
+            fix="add a .cedar file with at least one permit",
+        )
+    book: dict[str, Policy] = {}
+    for file in files:
+        for policy in _read_file(file, schema):
+            if policy.id in book:
+                raise Refused(
+                    f'{file.name}: policy @id("{policy.id}") is already in {book[policy.id].file}',
+                    why="the audit log names policies by id; two with one name cannot be told apart",
+                    fix="give one of them another @id",
+                )
+            book[policy.id] = policy
+    return PolicyBook(schema, book)
+
+
+def _read_file(file: Path, schema: CedarSchema) -> Iterator[Policy]:
+    text = file.read_text(encoding="utf-8")
+    try:
+        document: dict[str, Any] = orjson.loads(cedarpy.policies_to_json_str(text))
+    except ValueError as error:
+        raise Refused(
+            f"{file.name}: does not parse: {error}",
+            why="a policy that cannot be read protects nothing",
+            fix="correct the line that the message names",
+        ) from None
+    if document.get("templates"):
+        raise Refused(
+            f"{file.name}: contains a template (?principal or ?resource)",
+            why="a template grants nothing until it is linked, and Seawall links none",
+            fix="write the policy out with principal and resource",
+        )
+    policies = [_read_policy(file, position, est) for position, est in _in_order(document["staticPolicies"])]
+    _validate(file, text, schema)
+    for policy in policies:
+        _check_step_up(policy)
+        _check_reach(policy, schema)
+        yield policy
+
+
+def _in_order(policies: Mapping[str, Est]) -> Iterator[tuple[int, Est]]:
+    for name, est in sorted(policies.items(), key=lambda item: int(item[0].removeprefix("policy"))):
+        yield int(name.removeprefix("policy")) + 1, est
+
+
+def _read_policy(file: Path, position: int, est: Est) -> Policy:
+    annotations = est.get("annotations", {})
+    name = annotations.get("id") or ""
+    where = f'policy @id("{name}")' if name else f"policy number {position}"
+    for required in ("id", "title"):
+        if not annotations.get(required):
+            raise Refused(
+                f"{file.name}: {where} has no @{required}",
+                why="decisions are explained and audited by the policy's id and title",
+                fix=f'write @{required}("…") above it',
+            )
+    if _ID.fullmatch(name) is None:
+        raise Refused(
+            f"{file.name}: {where} is not a plain name",
+            why="ids go into the audit log and into reports",
+            fix='use lower-case words with dots or dashes, such as @id("order.refund.small")',
+        )
+    for annotation in annotations:
+        if annotation not in KNOWN_ANNOTATIONS:
+            raise Refused(
+                f"{file.name}: {where} has the unknown annotation @{annotation}",
+                why="an obligation that nobody carries out would be an allow without its condition",
+                fix=f"use one of {', '.join('@' + a for a in sorted(KNOWN_ANNOTATIONS))}",
+            )
+    return Policy(name, file.name, est)
+
+
+def _validate(file: Path, text: str, schema: CedarSchema) -> None:
+    result = cedarpy.validate_policies(text, schema.handle)
+    if result.validation_passed:
+        return
+    names = result.id_annotations_by_policy_id
+    error = result.errors[0]
+    name = names.get(error.policy_id, error.policy_id)
+    raise Refused(
+        f'{file.name}: policy @id("{name}") does not validate: {error.error}',
+        why="a policy that does not fit the schema never matches, or fails at run time and denies everyone",
+        fix=f"correct it, or declare what it needs in {SCHEMA_FILE}",
+    )
+
+
+def _check_step_up(policy: Policy) -> None:
+    """`@step_up` and `context.step_up` belong together: one is the demand, the other where it takes effect."""
+    uses = ("context", ("step_up",)) in set(chains(policy.est))
+    text = policy.annotations.get(STEP_UP)
+    if text is None and STEP_UP not in policy.annotations:
+        if uses:
+            raise Refused(
+                f'{policy.file}: policy @id("{policy.id}") reads context.step_up without @step_up',
+                why="nobody could be asked for the factor it waits for",
+                fix='write @step_up("aal=2,max_age_s=300") above it',
+            )
+        return
+    if not uses:
+        raise Refused(
+            f'{policy.file}: policy @id("{policy.id}") has @step_up but never reads context.step_up',
+            why="it would allow without the factor it demands",
+            fix="add `context.step_up` to its condition",
+        )
+    try:
+        parse_step_up(text or "")
+    except ValueError:
+        raise Refused(
+            f'{policy.file}: policy @id("{policy.id}") has @step_up("{text or ""}")',
+            why="an obligation that is not understood cannot be carried out",
+            fix='write @step_up("aal=2,max_age_s=300"), with an age of at most 3600 seconds',
+        ) from None
+
+
+def _check_reach(policy: Policy, schema: CedarSchema) -> None:
+    """Refuse `resource.venue.name`: only the caller and the object itself are sent, so it would fail at run time."""
+    for variable, path in chains(policy.est):
+        for start in _roots(variable, schema):
+            at: CedarType | None = start
+            for depth, name in enumerate(path):
+                if isinstance(at, EntityRef) and depth > 0:
+                    raise Refused(
+                        f'{policy.file}: policy @id("{policy.id}") reads {variable}.{".".join(path)}',
+                        why=f"a {at.type} named by another object is not loaded, so the policy would always fail",
+                        fix=f"compare {variable}.{'.'.join(path[:depth])} itself, or pass the value as a fact",
+                    )
+                at = _step(at, name, schema)
+
+
+def _roots(variable: str, schema: CedarSchema) -> Iterator[CedarType]:
+    actions = schema.actions.values()
+    if variable == "context":
+        yield from (action.context for action in actions)
+    elif variable in ("principal", "resource"):
+        types = {t for action in actions for t in (action.principals if variable == "principal" else action.resources)}
+        yield from (EntityRef(name) for name in sorted(types))
+
+
+def _step(at: CedarType | None, name: str, schema: CedarSchema) -> CedarType | None:
+    attributes = (
+        schema.entities[at.type].attributes
+        if isinstance(at, EntityRef)
+        else at.attributes
+        if isinstance(at, Record)
+        else {}
+    )
+    return attributes[name].type if name in attributes else None
+
+
+def _action_fits(scope: Mapping[str, Any], action: str, groups: frozenset[str]) -> bool:
+    if scope["op"] == "All":
+        return True
+    named = [scope["entity"]] if "entity" in scope else scope["entities"]
+    ids = {entity["id"] for entity in named}
+    return action in ids if scope["op"] == "==" else bool(groups & ids)
+
+
+def _type_fits(scope: Mapping[str, Any], type_name: str, schema: CedarSchema) -> bool:
+    """Whether a principal or resource scope could match an entity of this type. Unknown forms are kept."""
+    if scope["op"] == "is":
+        return bool(scope["entity_type"] == type_name)
+    if scope["op"] == "==" and "entity" in scope:
+        return bool(scope["entity"]["type"] == type_name)
+    return True
