@@ -1,0 +1,136 @@
+"""identity: who is calling.
+
+    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE (providers, tokens,
+    transactions) development/    the embedded provider of the first run
+    sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
+    totp, stepup    the second factor, and approvals bound to one exact action
+    people          roles of the caller's tenant
+
+Start at `sign_in.SignInRoutes.callback`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from seawall.core.errors import Refused
+from seawall.identity.account import AccountRoutes
+from seawall.identity.cookies import SessionCookie
+from seawall.identity.desk import Desk, IdentityDatabase
+from seawall.identity.development import ISSUER, DevelopmentProvider
+from seawall.identity.fetching import Fetcher
+from seawall.identity.people import Member, People
+from seawall.identity.providers import Provider
+from seawall.identity.sealing import Seal, master_secret
+from seawall.identity.sign_in import SignInRoutes
+from seawall.identity.stepup import DatabaseStepUps
+from seawall.identity.stepup_pages import StepUpRoutes
+from seawall.identity.throttle import Throttle
+from seawall.identity.totp import Factors
+from seawall.identity.totp_pages import TotpRoutes
+from seawall.settings import Settings
+
+__all__ = ["TEMPLATES", "Identity", "Member", "People", "SessionCookie", "include"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+_PROVIDER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+
+
+class Later:
+    """The database, which opens only when the app starts."""
+
+    def __init__(self, database: Callable[[], IdentityDatabase]) -> None:
+        self._database = database
+
+    def identity(self) -> AbstractAsyncContextManager[Any]:
+        return self._database().identity()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What other parts of the app use of identity."""
+
+    step_ups: DatabaseStepUps
+    people: People
+    router: APIRouter
+    middleware: type[SessionCookie]
+    providers: dict[str, Provider]
+    _development: list[DevelopmentProvider] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """For the life of the process; closes connections to providers at its end."""
+        try:
+            yield
+        finally:
+            for provider in self.providers.values():
+                await provider.close()
+            for embedded in self._development:
+                embedded.close()
+
+
+def include(app: FastAPI, *, settings: Settings, database: Callable[[], IdentityDatabase]) -> Identity:
+    """Add identity's routes to the app.
+
+    Raises:
+        Refused: a provider is misconfigured, or is the development one in production.
+    """
+    db = Later(database)
+    desk = Desk(
+        settings=settings,
+        db=db,
+        factors=Factors(Seal(master_secret(settings), "totp")),
+        throttle=Throttle(db.identity),
+    )
+    embedded = _development(desk)
+    providers = _providers(settings, embedded)
+    step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
+    router = APIRouter()
+    for part in (
+        SignInRoutes(desk, providers).router,
+        AccountRoutes(desk).router,
+        TotpRoutes(desk, step_ups).router,
+        StepUpRoutes(desk, step_ups).router,
+        *(provider.router for provider in embedded),
+    ):
+        router.include_router(part)
+    app.include_router(router)
+    return Identity(step_ups, People(db), router, SessionCookie, providers, embedded)
+
+
+def _development(desk: Desk) -> list[DevelopmentProvider]:
+    providers = desk.settings.identity.providers
+    clients = [(section.client_id, name) for name, section in providers.items() if section.kind == "development"]
+    return [DevelopmentProvider(desk, clients)] if clients else []
+
+
+def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[str, Provider]:
+    made = {}
+    for name, section in settings.identity.providers.items():
+        if not _PROVIDER_NAME.fullmatch(name):
+            raise Refused(
+                f"identity.providers.{name} is not a name",
+                why="it is part of the callback's address, which must be registered exactly",
+                fix="use lower-case letters, digits and inner dashes, at most 32",
+            )
+        development = section.kind == "development"
+        issuer = ISSUER if development else section.issuer
+        made[name] = Provider(
+            name,
+            issuer=issuer,
+            client_id=section.client_id,
+            client_secret=section.client_secret.get_secret_value() if section.client_secret else None,
+            title=section.title or ("Development sign-in" if development else name),
+            email_domains=frozenset(domain.lower() for domain in section.email_domains),
+            fetcher=embedded[0].fetcher() if development else Fetcher.over_network(issuer),
+            production=settings.production,
+            own_host=development,
+        )
+    return made

@@ -1,0 +1,108 @@
+"""A person's own account: who am I, my factors, signing out here and everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from seawall.audit import append_as
+from seawall.core.decisions import passage_of, public, self_service
+from seawall.core.events import SignOut
+from seawall.core.scope import Principal
+from seawall.identity import cookies
+from seawall.identity.desk import Desk, data, onward, page, wants_html
+from seawall.identity.sessions import end_all_sessions, end_session
+
+SIGNED_OUT = "/"
+
+Self = Annotated[Principal, self_service("people see and manage their own account")]
+
+
+class AccountRoutes:
+    """Routes of one's own account."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.router = APIRouter(include_in_schema=False)
+        add = self.router.add_api_route
+        add("/auth/me", self.me, methods=["GET"], response_model=None)
+        add("/auth/account", self.account, methods=["GET"], response_model=None)
+        add(
+            "/auth/sign-out",
+            self.sign_out,
+            methods=["POST"],
+            response_model=None,
+            # Not self-service: whose session has just ended is signed out too, and gets no error page for asking.
+            dependencies=[public("ends the caller's own session, if there is one")],
+        )
+        add("/auth/sign-out-everywhere", self.sign_out_everywhere, methods=["POST"], response_model=None)
+
+    async def me(self, principal: Self) -> Response:
+        return data(await self._about(principal))
+
+    async def _about(self, principal: Principal) -> dict[str, Any]:
+        async with self._desk.db.identity() as tx:
+            row = await tx.fetchrow(
+                """SELECT u.name, u.email, t.name AS tenant,
+                     (SELECT count(*) FROM seawall.sessions s WHERE s.user_id = u.id AND s.epoch = u.epoch
+                      AND s.revoked_at IS NULL AND s.expires_at > now()) AS sessions
+                   FROM seawall.users u, seawall.tenants t WHERE u.id = $1 AND t.id = $2""",
+                principal.user_id,
+                principal.tenant_id,
+            )
+            enrolled = await self._desk.factors.enrolled(tx, principal.user_id)
+        return {
+            "user_id": str(principal.user_id),
+            "tenant_id": str(principal.tenant_id),
+            "tenant": row["tenant"],
+            "name": row["name"],
+            "email": row["email"],
+            "memberships": [
+                {"role": m.role, "scope_type": m.scope_type, "scope_id": str(m.scope_id) if m.scope_id else None}
+                for m in principal.memberships
+            ],
+            "aal": principal.assurance.aal,
+            "totp": enrolled,
+            "sessions": row["sessions"],
+        }
+
+    async def account(self, request: Request, principal: Self) -> Response:
+        about = await self._about(principal)
+        return page(request, "account", me=about) if wants_html(request) else data(about)
+
+    async def sign_out(self, request: Request) -> Response:
+        principal = await passage_of(request).admit()
+        ended = 0
+        if principal is not None:
+            async with self._desk.db.identity() as tx:
+                ended = await end_session(tx, principal.session_id)
+                await self._record(tx, request, principal, ended, everywhere=False)
+        return _signed_out(request, ended)
+
+    async def sign_out_everywhere(self, request: Request, principal: Self) -> Response:
+        async with self._desk.db.identity() as tx:
+            ended = await end_all_sessions(tx, principal.user_id)
+            await self._record(tx, request, principal, ended, everywhere=True)
+        return _signed_out(request, ended)
+
+    async def _record(self, tx: Any, request: Request, principal: Principal, ended: int, *, everywhere: bool) -> None:
+        event = SignOut(
+            user_id=str(principal.user_id),
+            sessions_ended=ended,
+            everywhere=everywhere,
+            trace_id=passage_of(request).trace_id,
+        )
+        await append_as(
+            tx, [event], tenant_id=principal.tenant_id, user_id=principal.user_id, session_id=principal.session_id
+        )
+
+
+def _signed_out(request: Request, ended: int) -> Response:
+    response = onward(SIGNED_OUT) if wants_html(request) else data({"sessions_ended": ended})
+    cookies.clear_session(response)
+    # ASVS 14.3.1: what the app left in the browser goes too. Not "cache": nothing of ours is cacheable, and it is slow.
+    response.headers["Clear-Site-Data"] = '"storage"'
+    return response

@@ -1,0 +1,119 @@
+"""What the routes of identity share: settings, database, factors, throttle, and how they read and answer."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from seawall.core.decisions import passage_of
+from seawall.core.errors import BadRequest, Unprocessable
+from seawall.identity.throttle import Limit, Throttle, network_of
+from seawall.identity.tokens import strict_object
+from seawall.identity.totp import Factors
+from seawall.settings import Settings
+
+FIELD_LENGTH_MAX = 4_096
+FIELDS_MAX = 32
+
+
+class IdentityDatabase(Protocol):
+    """The part of `store.Database` that identity uses."""
+
+    def identity(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction as `seawall_identity`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Shared by all routes of identity."""
+
+    settings: Settings
+    db: IdentityDatabase
+    factors: Factors
+    throttle: Throttle
+
+    def origin(self, request: Request) -> str:
+        """How browsers call us: the configured origin; in development, the host of this request (the wall
+        checked it).
+        """
+        configured = self.settings.web.public_origin
+        return configured or f"{request.url.scheme}://{request.headers['host'].lower()}"
+
+    def account_limit(self, kind: str, subject: str) -> Limit:
+        section = self.settings.identity
+        return Limit(kind, subject, section.attempts_per_account, section.attempts_window_s)
+
+    def network_limit(self, kind: str, request: Request) -> Limit:
+        section = self.settings.identity
+        network = network_of(request.client.host if request.client else None)
+        return Limit(kind, network, section.attempts_per_network, section.attempts_window_s)
+
+
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+    """An HTML page of identity."""
+    passage = passage_of(request)
+    return passage.runtime.render(
+        request, f"identity/{template}.html", {"nonce": passage.nonce, **context}, status=status
+    )
+
+
+def wants_html(request: Request) -> bool:
+    return passage_of(request).wants_html
+
+
+def onward(location: str) -> Response:
+    """303: the browser goes on with a GET, whatever it did before (RFC 9110 §15.4.4)."""
+    return RedirectResponse(location, 303)
+
+
+def data(body: dict[str, Any], *, status: int = 200) -> Response:
+    return JSONResponse(body, status)
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """The query parameters, each at most once and of bounded length (RFC 6749 §3.1).
+
+    Raises:
+        BadRequest: a parameter occurs twice, or there is too much.
+    """
+    return _once(request.query_params.multi_items())
+
+
+async def input_of(request: Request, *known: str) -> dict[str, str]:
+    """The fields of a form or a JSON object; text only, each once, none unknown.
+
+    Raises:
+        BadRequest: it does not parse, or a field occurs twice.
+        Unprocessable: a field is unknown or not text.
+    """
+    raw = await request.body()
+    if "json" in request.headers.get("content-type", ""):
+        try:
+            fields = strict_object(raw or b"{}")
+        except ValueError:
+            raise BadRequest("The body is not one JSON object.") from None
+    else:
+        try:
+            pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
+        except ValueError:
+            raise BadRequest("The form does not parse.") from None
+        fields = dict(_once(pairs))
+    for name, value in fields.items():
+        if name not in known:
+            raise Unprocessable("A field is unknown here.")
+        if not isinstance(value, str) or len(value) > FIELD_LENGTH_MAX:
+            raise Unprocessable("A field is not text of bounded length.")
+    return fields
+
+
+def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    found = dict(pairs)
+    if len(found) != len(pairs) or len(pairs) > FIELDS_MAX or any(len(v) > FIELD_LENGTH_MAX for v in found.values()):
+        raise BadRequest("A parameter occurs twice or is too long.", code="ambiguous-parameters")
+    return found

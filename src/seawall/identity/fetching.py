@@ -1,0 +1,96 @@
+"""Asking a provider: bounded in size, time and redirects (none)."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from seawall.identity.refusals import SignInRefused
+from seawall.identity.tokens import strict_object
+
+ANSWER_MAX_BYTES = 262_144
+ANSWER_TIMEOUT_S = 10.0
+
+
+class TransportFailed(SignInRefused):
+    """The provider did not answer, too late, too much, or not in JSON."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name of a URL is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_provider_url(url: object, *, production: bool) -> bool:
+    """https, or http on loopback in development; no userinfo, no fragment (OpenID Connect Discovery §3)."""
+    if not isinstance(url, str) or not 8 <= len(url) <= 2_048 or any(c.isspace() for c in url):
+        return False
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return False
+    if not host or parts.username is not None or parts.password is not None or parts.fragment:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and not production and is_loopback(host))
+
+
+class Fetcher:
+    """An HTTP client for one provider. Wraps an `httpx2.AsyncClient`, which may also be an in-process one."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    @classmethod
+    def over_network(cls, issuer: str) -> Fetcher:
+        """For a provider elsewhere. Proxies of the environment are used except for this machine."""
+        outside = not is_loopback(urlsplit(issuer).hostname or "")
+        return cls(httpx2.AsyncClient(follow_redirects=False, timeout=ANSWER_TIMEOUT_S, trust_env=outside))
+
+    async def get(self, url: str) -> dict[str, Any]:
+        """The JSON object at `url`.
+
+        Raises:
+            TransportFailed: on any answer but 200 with one bounded JSON object.
+        """
+        return await self._json("GET", url)
+
+    async def post(self, url: str, form: dict[str, str], auth: tuple[str, str] | None) -> dict[str, Any]:
+        """The JSON object that answers a form post; `auth` goes into HTTP Basic.
+
+        Raises:
+            TransportFailed: on any answer but 200 with one bounded JSON object.
+        """
+        return await self._json("POST", url, data=form, auth=auth)
+
+    async def _json(self, method: str, url: str, **more: Any) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+                async with self._client.stream(method, url, headers=headers, **more) as response:
+                    if response.status_code != 200:
+                        raise TransportFailed("provider-status")
+                    raw = bytearray()
+                    async for chunk in response.aiter_bytes():
+                        raw += chunk
+                        if len(raw) > ANSWER_MAX_BYTES:
+                            raise TransportFailed("provider-answer-too-large")
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError):
+            raise TransportFailed("provider-unreachable") from None
+        try:
+            return strict_object(bytes(raw))
+        except ValueError:
+            raise TransportFailed("provider-answer-malformed") from None
+
+    async def close(self) -> None:
+        await self._client.aclose()

@@ -1,0 +1,31 @@
+"""Why a sign-in was refused, as a stable code.
+
+The caller only ever sees one generic page: telling a stranger *which* check failed helps nobody but an attacker. The
+code goes into the audit event, where the operator finds it.
+"""
+
+from __future__ import annotations
+
+from seawall.core.errors import BadRequest, SeawallError
+
+
+class SignInRefused(SeawallError):
+    """A check of the sign-in did not hold.
+
+    Args:
+        reason: a stable code such as `state-mismatch`; recorded, never shown.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SignInProblem(BadRequest):
+    """The one answer for every refused sign-in."""
+
+    code = "sign-in-refused"
+    title = "We could not sign you in"
+
+    def __init__(self) -> None:
+        super().__init__("Start again from the sign-in page.")

@@ -1,0 +1,118 @@
+"""Browser sessions: opaque tokens of which only the SHA-256 is stored; their state lives in the database (ASVS 7.2).
+
+Reading a session is `seawall.admit()` in the database. Here they begin, get new tokens, and end. Every function runs in
+the caller's transaction as `seawall_identity`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from seawall.core.ids import new_token, token_hash
+
+if TYPE_CHECKING:
+    from seawall.settings import SessionSection
+
+LIVE_SESSIONS_MAX = 100
+"""Of one person; the oldest end first, so that nobody can fill the table with sign-ins."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that has just begun. `token` goes into the cookie and nowhere else."""
+
+    id: UUID
+    token: str
+
+
+async def begin_session(
+    tx: Any,
+    timeouts: SessionSection,
+    *,
+    user_id: UUID,
+    tenant_id: UUID,
+    authenticated_at: datetime,
+    amr: tuple[str, ...],
+    replaces: bytes | None,
+) -> NewSession:
+    """A fresh session with a fresh token; the one that `replaces` names ends (against fixation, ASVS 7.2.4)."""
+    if replaces is not None:
+        await tx.execute(
+            """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'replaced'
+               WHERE token_hash = $1 AND revoked_at IS NULL""",
+            replaces,
+        )
+    await tx.execute(
+        """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'too-many'
+           WHERE id IN (SELECT id FROM seawall.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
+                        ORDER BY id DESC OFFSET $2)""",
+        user_id,
+        LIVE_SESSIONS_MAX - 1,
+    )
+    token = new_token()
+    session_id = await tx.fetchval(
+        """INSERT INTO seawall.sessions
+             (token_hash, user_id, tenant_id, aal, amr, authenticated_at, epoch, idle_timeout_s, expires_at)
+           SELECT $1, u.id, $3, 1, $4, $5, u.epoch, $6, now() + make_interval(secs => $7)
+           FROM seawall.users u WHERE u.id = $2
+           RETURNING id""",
+        token_hash(token),
+        user_id,
+        tenant_id,
+        list(amr),
+        authenticated_at,
+        timeouts.idle_timeout_s,
+        timeouts.absolute_timeout_s,
+    )
+    return NewSession(session_id, token)
+
+
+async def renew_token(tx: Any, session_id: UUID, *, method: str | None) -> str | None:
+    """Give a live session a new token; the old one is dead at once. None when the session has ended meanwhile.
+
+    Args:
+        method: the RFC 8176 name of the second factor that was just proved; raises the session to AAL 2. With None the
+            assurance stays.
+    """
+    token = new_token()
+    found = await tx.fetchval(
+        """UPDATE seawall.sessions SET token_hash = $2,
+             aal = CASE WHEN $3::text IS NULL THEN aal ELSE greatest(aal, 2::smallint) END,
+             second_factor_at = CASE WHEN $3::text IS NULL THEN second_factor_at ELSE now() END,
+             amr = CASE WHEN $3::text IS NULL OR $3 = ANY (amr) THEN amr ELSE amr || $3::text END
+           WHERE id = $1 AND revoked_at IS NULL AND expires_at > now() RETURNING id""",
+        session_id,
+        token_hash(token),
+        method,
+    )
+    return None if found is None else token
+
+
+async def end_session(tx: Any, session_id: UUID) -> int:
+    """End one session; gives how many ended (0 or 1)."""
+    ended = await tx.fetch(
+        """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'sign-out'
+           WHERE id = $1 AND revoked_at IS NULL RETURNING id""",
+        session_id,
+    )
+    return len(ended)
+
+
+async def end_all_sessions(tx: Any, user_id: UUID) -> int:
+    """End every session of a person, on every device, in every tenant; gives how many ended."""
+    ended = await tx.fetch(
+        """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'sign-out-everywhere'
+           WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() RETURNING id""",
+        user_id,
+    )
+    return len(ended)
+
+
+async def raise_epoch(tx: Any, user_id: UUID, *, keep: UUID | None = None) -> None:
+    """End every session of a person by raising the epoch they were made under, except the session `keep`."""
+    epoch = await tx.fetchval("UPDATE seawall.users SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch", user_id)
+    if keep is not None:
+        await tx.execute("UPDATE seawall.sessions SET epoch = $2 WHERE id = $1", keep, epoch)

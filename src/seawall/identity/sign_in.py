@@ -1,0 +1,226 @@
+"""The way in: `/auth/sign-in` → provider → `/auth/callback/{provider}` → a session.
+
+Authorization code flow with PKCE S256, state, nonce and issuer check (RFC 9700). The transaction behind a callback is
+taken away before anything else is looked at, so a callback works once, whatever comes of it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from seawall.audit import append_as
+from seawall.core.clock import now
+from seawall.core.decisions import passage_of, public
+from seawall.core.errors import NotFound, Problem, Unavailable
+from seawall.core.events import SignIn
+from seawall.identity import cookies
+from seawall.identity.desk import Desk, data, input_of, onward, page, query_of, wants_html
+from seawall.identity.linking import TenantChoice, find_person, tenants_of
+from seawall.identity.paths import own_path
+from seawall.identity.providers import Provider
+from seawall.identity.refusals import SignInProblem, SignInRefused
+from seawall.identity.sessions import begin_session
+from seawall.identity.tokens import IdClaims
+from seawall.identity.transactions import Secrets, SignInTransaction, open_transaction, use_transaction
+
+RECENT_SIGN_IN_S = 300
+"""What counts as having just signed in, for enrolling a factor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """That a provider has just vouched for a person, and how."""
+
+    user_id: UUID
+    authenticated_at: datetime
+    amr: tuple[str, ...]
+
+    def dump(self) -> str:
+        return orjson.dumps([self.authenticated_at.timestamp(), self.amr]).decode()
+
+    @classmethod
+    def load(cls, user_id: UUID, text: str) -> Authentication:
+        at, amr = orjson.loads(text)
+        return cls(user_id, datetime.fromtimestamp(at, UTC), tuple(amr))
+
+
+class SignInRoutes:
+    """Routes of signing in."""
+
+    def __init__(self, desk: Desk, providers: dict[str, Provider]) -> None:
+        self._desk = desk
+        self._providers = providers
+        self.router = APIRouter(include_in_schema=False)
+        for path, endpoint, method, why in (
+            ("/auth/sign-in", self.start, "GET", "who is not signed in must be able to begin"),
+            ("/auth/callback/{provider}", self.callback, "GET", "the provider sends the browser back here"),
+            ("/auth/tenant", self.choose, "POST", "the last step of a sign-in, bound to its transaction"),
+        ):
+            self.router.add_api_route(path, endpoint, methods=[method], dependencies=[public(why)], response_model=None)
+
+    async def start(self, request: Request) -> Response:
+        """Begin: record a transaction and send the browser to the provider. Without `provider`, offer the choice."""
+        query = query_of(request)
+        name = query.get("provider") or (next(iter(self._providers)) if len(self._providers) == 1 else "")
+        if not name:
+            return self._offer(request, own_path(query.get("next")))
+        provider = self._providers.get(name)
+        if provider is None:
+            raise NotFound()
+        max_age_s = RECENT_SIGN_IN_S if query.get("fresh") == "1" else None
+        transaction = SignInTransaction(
+            purpose="callback",
+            provider=name,
+            redirect_uri=f"{self._desk.origin(request)}/auth/callback/{name}",
+            next=own_path(query.get("next")),
+            replaces=passage_of(request).token_hash,
+            max_age_s=max_age_s,
+        )
+        async with self._desk.db.identity() as tx:
+            transaction_id = await open_transaction(tx, transaction)
+        try:
+            url = await provider.authorization_url(
+                Secrets.of(transaction_id), transaction.redirect_uri, max_age_s=max_age_s
+            )
+        except SignInRefused as refused:
+            return await self._refused(request, name, refused.reason)
+        response = onward(url)
+        cookies.set_transaction(response, transaction_id)
+        return response
+
+    def _offer(self, request: Request, after: str) -> Response:
+        offers = [
+            {"name": p.name, "title": p.title, "url": f"/auth/sign-in?{urlencode({'provider': p.name, 'next': after})}"}
+            for p in self._providers.values()
+        ]
+        return page(request, "sign_in", providers=offers) if wants_html(request) else data({"providers": offers})
+
+    async def callback(self, request: Request, provider: str) -> Response:
+        """The browser is back. Any check that fails ends in the one generic refusal."""
+        known = self._providers.get(provider)
+        if known is None:
+            raise NotFound()
+        try:
+            transaction, claims = await self._verified(request, known)
+            async with self._desk.db.identity() as tx:
+                person = await find_person(tx, claims, known.email_domains)
+            authenticated_at = min(now(), datetime.fromtimestamp(claims.auth_time, UTC)) if claims.auth_time else now()
+            who = Authentication(person, authenticated_at, claims.amr)
+            return await self._enter_or_choose(request, transaction, who)
+        except SignInRefused as refused:
+            return await self._refused(request, provider, refused.reason)
+        except Unavailable:
+            raise
+        except Problem:
+            return await self._refused(request, provider, "callback-malformed")
+
+    async def _verified(self, request: Request, provider: Provider) -> tuple[SignInTransaction, IdClaims]:
+        transaction_id = cookies.transaction_id(request)
+        if transaction_id is None:
+            raise SignInRefused("transaction-missing")
+        async with self._desk.db.identity() as tx:
+            transaction = await use_transaction(tx, transaction_id, "callback")
+        if transaction is None:
+            raise SignInRefused("transaction-used")
+        answer = query_of(request)
+        secrets = Secrets.of(transaction_id)
+        if not hmac.compare_digest(answer.get("state", "").encode(), secrets.state.encode()):
+            raise SignInRefused("state-mismatch")
+        # The path names the provider that was asked; an answer on another provider's path is a mix-up (RFC 9700 §4.4).
+        if transaction.provider != provider.name:
+            raise SignInRefused("provider-mismatch")
+        claims = await provider.exchange(answer, secrets, transaction.redirect_uri, transaction.max_age_s)
+        return transaction, claims
+
+    async def _enter_or_choose(self, request: Request, transaction: SignInTransaction, who: Authentication) -> Response:
+        async with self._desk.db.identity() as tx:
+            tenants = await tenants_of(tx, who.user_id)
+        if not tenants:
+            raise SignInRefused("no-membership")
+        if len(tenants) == 1:
+            return await self._enter(request, transaction, who, tenants[0].id)
+        waiting = replace(transaction, purpose="tenant", user_id=who.user_id, assurance=who.dump())
+        async with self._desk.db.identity() as tx:
+            transaction_id = await open_transaction(tx, waiting)
+        response = self._tenant_choice(request, tenants)
+        cookies.set_transaction(response, transaction_id)
+        return response
+
+    def _tenant_choice(self, request: Request, tenants: list[TenantChoice]) -> Response:
+        if wants_html(request):
+            return page(request, "tenant", tenants=tenants)
+        return data({"tenants": [{"id": str(t.id), "name": t.name} for t in tenants], "choose": "/auth/tenant"})
+
+    async def choose(self, request: Request) -> Response:
+        """A person of several tenants says which one; verified again, since the choice comes from the browser."""
+        fields = await input_of(request, "tenant_id")
+        transaction_id = cookies.transaction_id(request)
+        try:
+            if transaction_id is None:
+                raise SignInRefused("transaction-missing")
+            async with self._desk.db.identity() as tx:
+                transaction = await use_transaction(tx, transaction_id, "tenant")
+                if transaction is None or transaction.user_id is None:
+                    raise SignInRefused("transaction-used")
+                tenants = await tenants_of(tx, transaction.user_id)
+            chosen = [tenant.id for tenant in tenants if str(tenant.id) == fields.get("tenant_id")]
+            if not chosen:
+                raise SignInRefused("tenant-not-theirs")
+            who = Authentication.load(transaction.user_id, transaction.assurance)
+            return await self._enter(request, transaction, who, chosen[0])
+        except SignInRefused as refused:
+            return await self._refused(request, "", refused.reason)
+
+    async def _enter(
+        self, request: Request, transaction: SignInTransaction, who: Authentication, tenant_id: UUID
+    ) -> Response:
+        async with self._desk.db.identity() as tx:
+            session = await begin_session(
+                tx,
+                self._desk.settings.session,
+                user_id=who.user_id,
+                tenant_id=tenant_id,
+                authenticated_at=who.authenticated_at,
+                amr=who.amr,
+                replaces=transaction.replaces,
+            )
+            event = SignIn(
+                provider=transaction.provider,
+                user_id=str(who.user_id),
+                session_id=str(session.id),
+                trace_id=passage_of(request).trace_id,
+            )
+            await append_as(tx, [event], tenant_id=tenant_id, user_id=who.user_id, session_id=session.id)
+        # A page and not a redirect: after a cross-site redirect chain a Strict cookie is not sent, after a navigation
+        # that this page starts it is.
+        if wants_html(request):
+            response = passage_of(request).runtime.render(request, "web/bounce.html", {"location": transaction.next})
+        else:
+            response = data({"signed_in": True, "next": transaction.next})
+        cookies.set_session(response, session.token)
+        cookies.clear_transaction(response)
+        return response
+
+    async def _refused(self, request: Request, provider: str, reason: str) -> Response:
+        event = SignIn(
+            outcome="refused",
+            provider=provider if provider in self._providers else "",
+            reason=reason,
+            trace_id=passage_of(request).trace_id,
+        )
+        async with self._desk.db.identity() as tx:
+            await append_as(tx, [event])
+        if not wants_html(request):
+            raise SignInProblem()
+        response = page(request, "refused", status=SignInProblem.status)
+        cookies.clear_transaction(response)
+        return response

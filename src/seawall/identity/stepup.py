@@ -1,0 +1,184 @@
+"""Step-up: challenges and approvals, each bound to a session and to the SHA-256 of one exact action.
+
+Implements `core.stepup.StepUps`. An approval is used up by a function of the database inside the business transaction,
+as the person whom the verified context names, so neither a rollback loses it nor a second request reuses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from seawall.audit import append_as
+from seawall.core.errors import StepUpRequired
+from seawall.core.events import StepUp
+from seawall.core.scope import Principal, Transaction
+from seawall.core.stepup import Intent
+from seawall.identity.desk import IdentityDatabase
+from seawall.identity.paths import is_own_path
+from seawall.identity.sessions import renew_token
+
+PENDING_MAX = 20
+"""Challenges that one session may have waiting; the oldest goes first."""
+SUMMARY_LENGTH_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A row of `seawall.step_up_challenges` that is still open, or was approved and is not yet over."""
+
+    id: UUID
+    action: str
+    resource: str
+    params: dict[str, Any]
+    summary: str
+    resume: dict[str, Any] | None
+    digest: bytes
+    acr: str
+    expires_at: datetime
+    approved_at: datetime | None
+
+
+class DatabaseStepUps:
+    """`StepUps` on PostgreSQL.
+
+    Args:
+        lifetime_s: how long a challenge may wait, and how long its approval may be used.
+    """
+
+    def __init__(self, db: IdentityDatabase, *, lifetime_s: int) -> None:
+        self._db = db
+        self._lifetime_s = lifetime_s
+
+    async def consume(self, transaction: Transaction, intent: Intent) -> str | None:
+        """Use up the caller's live approval of exactly this intent, inside the business transaction."""
+        row = await transaction.fetchrow("SELECT seawall.consume_approval($1) AS id", intent.digest)
+        return None if row is None or row["id"] is None else str(row["id"])
+
+    async def challenge(self, principal: Principal, intent: Intent, *, acr: str, max_age_s: int) -> StepUpRequired:
+        """Record a pending challenge for the caller's session and give the error to raise."""
+        resume = None
+        if intent.resume is not None and is_own_path(intent.resume.path):
+            resume = {"path": intent.resume.path, "fields": intent.resume.fields, "method": "post"}
+        return await self._pend(principal, intent, resume, acr=acr, max_age_s=max_age_s)
+
+    async def challenge_page(
+        self, principal: Principal, intent: Intent, path: str, query: dict[str, str]
+    ) -> StepUpRequired:
+        """The same for a page of our own, which the browser then gets again."""
+        resume = {"path": path, "fields": query, "method": "get"}
+        return await self._pend(principal, intent, resume, acr="aal2", max_age_s=self._lifetime_s)
+
+    async def _pend(
+        self, principal: Principal, intent: Intent, resume: dict[str, Any] | None, *, acr: str, max_age_s: int
+    ) -> StepUpRequired:
+        async with self._db.identity() as tx:
+            await tx.execute(
+                """DELETE FROM seawall.step_up_challenges WHERE session_id = $1 AND (
+                     expires_at < now() - interval '1 hour'
+                     OR id IN (SELECT id FROM seawall.step_up_challenges WHERE session_id = $1 AND approved_at IS NULL
+                               ORDER BY id DESC OFFSET $2))""",
+                principal.session_id,
+                PENDING_MAX - 1,
+            )
+            challenge_id = await tx.fetchval(
+                """INSERT INTO seawall.step_up_challenges (session_id, user_id, tenant_id, digest, action, resource,
+                params,
+                     summary, resume, acr, max_age_s, expires_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + make_interval(secs => $12))
+                   RETURNING id""",
+                principal.session_id,
+                principal.user_id,
+                principal.tenant_id,
+                intent.digest,
+                intent.action,
+                intent.resource,
+                intent.params,
+                intent.summary[:SUMMARY_LENGTH_MAX],
+                resume,
+                acr,
+                max_age_s,
+                self._lifetime_s,
+            )
+            await _record(tx, principal, (challenge_id, intent.action, intent.digest), "challenged")
+        return StepUpRequired(str(challenge_id), acr=acr, max_age_s=max_age_s)
+
+    async def find(self, tx: Any, principal: Principal, challenge_id: UUID) -> Challenge | None:
+        """A challenge of the caller's own session that is not over."""
+        row = await tx.fetchrow(
+            """SELECT id, action, resource, params, summary, resume, digest, acr, expires_at, approved_at
+               FROM seawall.step_up_challenges
+               WHERE id = $1 AND session_id = $2 AND user_id = $3 AND expires_at > now()""",
+            challenge_id,
+            principal.session_id,
+            principal.user_id,
+        )
+        return None if row is None else Challenge(**dict(row))
+
+    async def approve(self, tx: Any, principal: Principal, challenge: Challenge, method: str) -> str | None:
+        """Turn a challenge into an approval, raise the session to AAL 2 and renew its token.
+
+        Gives the new token; None when the challenge was approved already or the session has ended.
+        """
+        opened = await tx.fetchval(
+            """UPDATE seawall.step_up_challenges SET approved_at = now()
+               WHERE id = $1 AND approved_at IS NULL AND expires_at > now() RETURNING id""",
+            challenge.id,
+        )
+        token = None if opened is None else await renew_token(tx, principal.session_id, method=method)
+        if token is None:
+            return None
+        await tx.execute(
+            """INSERT INTO seawall.step_up_approvals (challenge_id, session_id, user_id, tenant_id, digest, expires_at)
+               VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))""",
+            challenge.id,
+            principal.session_id,
+            principal.user_id,
+            principal.tenant_id,
+            challenge.digest,
+            self._lifetime_s,
+        )
+        await _record(tx, principal, (challenge.id, challenge.action, challenge.digest), "approved")
+        return token
+
+    async def note_failure(self, tx: Any, principal: Principal, challenge: Challenge) -> None:
+        """Record that a wrong code was tried."""
+        await _record(tx, principal, (challenge.id, challenge.action, challenge.digest), "failed")
+
+    async def consume_own(self, tx: Any, principal: Principal, intent: Intent) -> bool:
+        """Use up an approval for an action of identity itself, in identity's own transaction."""
+        used = await tx.fetchval(
+            """UPDATE seawall.step_up_approvals SET consumed_at = clock_timestamp()
+               WHERE id = (SELECT id FROM seawall.step_up_approvals
+                           WHERE session_id = $1 AND user_id = $2 AND digest = $3 AND consumed_at IS NULL
+                             AND expires_at > clock_timestamp() ORDER BY expires_at LIMIT 1 FOR UPDATE)
+                 AND consumed_at IS NULL RETURNING challenge_id""",
+            principal.session_id,
+            principal.user_id,
+            intent.digest,
+        )
+        if used is None:
+            return False
+        await _record(tx, principal, (used, intent.action, intent.digest), "consumed")
+        return True
+
+
+Step = Literal["challenged", "approved", "failed", "consumed"]
+
+
+async def _record(tx: Any, principal: Principal, what: tuple[UUID, str, bytes], step: Step) -> None:
+    """Append the event of one step; `what` is challenge id, action and digest."""
+    challenge_id, action, digest = what
+    event = StepUp(
+        outcome="refused" if step == "failed" else "success",
+        user_id=str(principal.user_id),
+        challenge_id=str(challenge_id),
+        action=action,
+        digest=digest.hex(),
+        step=step,
+    )
+    await append_as(
+        tx, [event], tenant_id=principal.tenant_id, user_id=principal.user_id, session_id=principal.session_id
+    )

@@ -1,0 +1,113 @@
+"""One sign-in on its way: the row that makes a callback good exactly once.
+
+The browser holds a random 256-bit id in a cookie, the database its SHA-256. State, nonce and PKCE verifier are derived
+from the id, so that the table holds nothing with which a sign-in could be completed.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Literal
+from uuid import UUID
+
+from seawall.core.ids import new_token, token_hash
+
+LIFETIME_S = 600
+Purpose = Literal["callback", "tenant"]
+
+
+def _base64url(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def challenge_of(verifier: str) -> str:
+    """The S256 code challenge of a verifier (RFC 7636 §4.2)."""
+    return _base64url(sha256(verifier.encode()).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What only the browser of this transaction can prove. Derived from the transaction's id (HMAC-SHA-256)."""
+
+    state: str
+    nonce: str
+    verifier: str
+
+    @classmethod
+    def of(cls, transaction_id: str) -> Secrets:
+        def derive(purpose: str) -> str:
+            return _base64url(hmac.digest(transaction_id.encode(), purpose.encode(), "sha256"))
+
+        return cls(derive("state"), derive("nonce"), derive("verifier"))
+
+    @property
+    def challenge(self) -> str:
+        return challenge_of(self.verifier)
+
+
+@dataclass(frozen=True, slots=True)
+class SignInTransaction:
+    """A row of `seawall.sign_in_transactions`."""
+
+    purpose: Purpose
+    provider: str
+    redirect_uri: str
+    next: str
+    replaces: bytes | None = None
+    """Token hash of the session that this sign-in replaces: it ends when the new one begins."""
+    max_age_s: int | None = None
+    user_id: UUID | None = None
+    """Set for `tenant`: who it is, when only the choice of the tenant is left."""
+    assurance: str = ""
+    """Set for `tenant`: the verified authentication as JSON, to be carried into the session."""
+
+
+async def open_transaction(tx: Any, transaction: SignInTransaction) -> str:
+    """Record a sign-in that begins; gives the id for the cookie. Expired rows are swept on the way."""
+    transaction_id = new_token()
+    await tx.execute("DELETE FROM seawall.sign_in_transactions WHERE expires_at < now()")
+    await tx.execute(
+        """INSERT INTO seawall.sign_in_transactions
+             (id_hash, purpose, provider, redirect_uri, next, replaces, max_age_s, user_id, assurance, expires_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10))""",
+        token_hash(transaction_id),
+        transaction.purpose,
+        transaction.provider,
+        transaction.redirect_uri,
+        transaction.next,
+        transaction.replaces,
+        transaction.max_age_s,
+        transaction.user_id,
+        transaction.assurance,
+        LIFETIME_S,
+    )
+    return transaction_id
+
+
+async def use_transaction(tx: Any, transaction_id: str, purpose: Purpose) -> SignInTransaction | None:
+    """Take the live transaction away, whatever comes of it; None if it never was, is over or was used.
+
+    Of two concurrent callbacks the `DELETE` gives the row to one.
+    """
+    row = await tx.fetchrow(
+        """DELETE FROM seawall.sign_in_transactions WHERE id_hash = $1 AND purpose = $2
+           RETURNING provider, redirect_uri, next, replaces, max_age_s, user_id, assurance, expires_at > now() AS
+           live""",
+        token_hash(transaction_id),
+        purpose,
+    )
+    if row is None or not row["live"]:
+        return None
+    return SignInTransaction(
+        purpose=purpose,
+        provider=row["provider"],
+        redirect_uri=row["redirect_uri"],
+        next=row["next"],
+        replaces=row["replaces"],
+        max_age_s=row["max_age_s"],
+        user_id=row["user_id"],
+        assurance=row["assurance"],
+    )
