@@ -1,0 +1,66 @@
+# Everything a person does with this repository. `make help` lists it.
+# Needs Python 3.11 or newer and make; all else is fetched into .uv/ and .venv/, pinned by hash.
+
+SHELL := /bin/sh
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -n 2
+COMPILE = $$(tools/uv.sh) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint format docs prove bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## install everything into .venv/, from the hash locks
+
+.venv/.ready: requirements.lock requirements-dev.lock pyproject.toml tools/uv.lock
+	@uv=$$(tools/uv.sh) && \
+	{ [ -x $(PY) ] || $$uv venv --quiet --python '>=3.11' .venv; } && \
+	VIRTUAL_ENV=.venv $$uv pip sync --quiet --require-hashes requirements-dev.lock && \
+	VIRTUAL_ENV=.venv $$uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## scaffold a restaurant, start it, attack it, show what held; stays up in a terminal
+	@.venv/bin/seawall demo --output build/demo
+
+test: setup ## the whole suite
+	@tools/chromium.sh
+	@$(PYTEST) $(T)
+
+check: setup ## judge the app in APP (default: the demo's)
+	@.venv/bin/seawall check $(or $(APP),build/demo/shop)
+
+lint: setup ## ruff, mypy, layers, house rules, docs up to date
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --quiet --check .
+	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/lint-imports --no-cache | tail -n 1
+	@$(PY) tools/house.py
+	@$(PY) tools/docs.py --check
+	@echo lint: clean
+
+format: setup ## let ruff rewrite what it can
+	@.venv/bin/ruff check --quiet --fix . || true
+	@.venv/bin/ruff format --quiet .
+
+docs: setup ## write docs/controls/ from the checks
+	@$(PY) tools/docs.py
+
+prove: setup ## the long proofs: every sabotage against every control, and the benches
+	@tools/chromium.sh
+	@$(PYTEST) --prove
+	@$(MAKE) --no-print-directory bench
+
+bench: setup ## measure
+	@for file in bench/*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
+
+lock: ## renew the hash locks; the only verb that looks for newer versions
+	@$(COMPILE) --upgrade --extra embedded -o requirements.lock
+	@$(COMPILE) --upgrade --extra embedded --group build --group dev --group bench -c requirements.lock -o requirements-dev.lock
+	@echo uv | $$(tools/uv.sh) pip compile - --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet -o tools/uv.lock
+
+clean: ## remove what make made, but not .venv/
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
