@@ -1,0 +1,51 @@
+"""Seawall: the secure-by-default foundation that AI-built SaaS apps inherit.
+
+Start at `Seawall` (app.py, the map), `Tenanted` (models), `may` and `public` (decisions).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seawall.access import Body, Scope, Visible, may, may_list, reveal, seen_with
+    from seawall.app import Seawall
+    from seawall.core.decisions import public, self_service
+    from seawall.core.scope import Membership, Tenant
+    from seawall.store.models import Tenanted, object_id, refers_to
+    from seawall.web import page
+
+__all__ = [
+    "Body",
+    "Membership",
+    "Scope",
+    "Seawall",
+    "Tenant",
+    "Tenanted",
+    "Visible",
+    "may",
+    "may_list",
+    "object_id",
+    "page",
+    "public",
+    "refers_to",
+    "reveal",
+    "seen_with",
+    "self_service",
+]
+
+_HOMES = {
+    "seawall.access": ("Body", "Scope", "Visible", "may", "may_list", "reveal", "seen_with"),
+    "seawall.app": ("Seawall",),
+    "seawall.core.decisions": ("public", "self_service"),
+    "seawall.core.scope": ("Membership", "Tenant"),
+    "seawall.store.models": ("Tenanted", "object_id", "refers_to"),
+    "seawall.web": ("page",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: a name is imported when it is first used, so that `seawall --help` does not load FastAPI
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'seawall' has no attribute {name!r}")

@@ -48,12 +48,12 @@ class DatabaseSection(Section):
     migrator_url: SecretStr | None = None
     """The role `seawall_migrator`; only `seawall migrate` needs it."""
     worker_url: SecretStr | None = None
-    name: str = "app"
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")] = "app"
     """The database's name on the embedded server."""
-    pool_min: Annotated[int, Field(ge=1, le=100)] = 2
-    pool_max: Annotated[int, Field(ge=1, le=100)] = 10
+    embedded_directory: Path | None = None
+    """Where the embedded server keeps its data; default `.seawall/postgres` beside the app."""
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     statement_timeout_ms: Annotated[int, Field(ge=100, le=600_000)] = 15_000
-    context_lifetime_s: Annotated[int, Field(ge=5, le=300)] = 60
 
 
 class SessionSection(Section):
@@ -92,7 +92,9 @@ class WebSection(Section):
 
 
 class CheckSection(Section):
-    """How `seawall check` starts this app; the judge reads it, the app does not."""
+    """How `seawall check` starts this app, and its author's expectations; the judge reads those, the app does not."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     start: tuple[str, ...] = ()
     ready_timeout_s: int = 60

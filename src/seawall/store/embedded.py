@@ -190,11 +190,12 @@ def _server_identity() -> _Identity:
 
 
 def _reachable_home(home: Path, run_as: _Identity) -> Path:
-    """As root the app's folder may be closed to the server's user, so the data then lives in a folder of its own."""
-    if run_as.name is None:
+    """The data stays beside the app, unless we are root and a folder above it is closed to the server's user."""
+    open_to_all = all(folder.stat().st_mode & stat.S_IXOTH for folder in home.parents if folder.exists())
+    if run_as.name is None or (open_to_all and not home.parent.is_symlink()):
         return home
     digest = hashlib.sha256(str(home).encode()).hexdigest()[:16]
-    return Path("/var/tmp") / f"seawall-{digest}"  # noqa: S108 - made 0700 and owned by the server's user below
+    return Path("/var/tmp") / f"seawall-{digest}"  # noqa: S108 - claimed, or refused, before use
 
 
 def _binaries(run_as: _Identity) -> Path:

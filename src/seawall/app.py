@@ -1,0 +1,200 @@
+"""`Seawall(app)`: the one ordered list of what an app inherits — the map of the library.
+
+    app = FastAPI()
+    sea = Seawall(app, edition="2026.11")
+
+From outside to inside, a request passes `web.Wall` (limits, CSRF, headers, errors, the last gate), identity's session cookie,
+FastAPI's routing, then the route's one decision, then the handler. At start, before the first request, every gate that can
+refuse does: settings, policies, routes, the database's role, every table's wall, the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+from fastapi import FastAPI
+from sqlalchemy.exc import IntegrityError
+
+from seawall import access, audit, identity, tenancy, web
+from seawall.core.errors import Conflict, Refused
+from seawall.core.events import Event
+from seawall.core.scope import Principal
+from seawall.settings import Settings, load
+from seawall.store.database import Database
+from seawall.store.lease import Lease
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+EDITIONS = ("2026.11",)
+"""Each edition is a promise of what is enforced. A new control warns under an older edition and enforces under its own."""
+
+_log = structlog.get_logger("seawall")
+
+
+class Seawall:
+    """An app's security, wired. Call it once, right after `FastAPI()`; routes come after it.
+
+    Args:
+        app: the FastAPI app to wall.
+        edition: the year and month of the promises the app was made under.
+        settings: for tests; by default `seawall.toml` and the environment.
+
+    Raises:
+        Refused: settings or policies do not hold. Routes and the database are checked when the app starts.
+    """
+
+    def __init__(self, app: FastAPI, *, edition: str | None = None, settings: Settings | None = None) -> None:
+        self.settings = settings or load()
+        self.edition = edition or self.settings.app.edition
+        if self.edition not in EDITIONS:
+            raise Refused(
+                f"edition {self.edition!r} is not known to this Seawall",
+                why="an edition says which controls are enforced, so an unknown one may promise what is not there",
+                fix=f'use edition="{EDITIONS[-1]}", or upgrade Seawall',
+            )
+        self.app = app
+        self._database: Database | None = None
+        self._reads: audit.ReadBatch | None = None
+        app.state.seawall = self
+
+        # The map. Order matters only where a comment says so.
+        self.pages = web.include(app, settings=self.settings, template_packages=[("identity", identity.TEMPLATES)])
+        self.identity = identity.include(app, settings=self.settings, database=lambda: self.database)
+        self.engine = access.include(app, settings=self.settings, policies=self.settings.root / "policies")
+        self._wall(app)
+        self._live_with(app)
+
+    # What headings may use of each other, as `core.scope.Runtime` ------------------------------------------------
+
+    @property
+    def database(self) -> Database:
+        """The open database; there is none before the app has started."""
+        if self._database is None:
+            raise Refused(
+                "the database is not open",
+                why="Seawall opens it when the app starts and closes it when the app ends",
+                fix="run the app with `seawall dev`, `seawall serve`, or within its lifespan",
+            )
+        return self._database
+
+    @property
+    def step_ups(self) -> Any:
+        return self.identity.step_ups
+
+    @property
+    def people(self) -> Any:
+        """Members of the caller's tenant and their roles."""
+        return self.identity.people
+
+    async def admit(self, token_hash: bytes) -> Principal | None:
+        return await self.database.admit(token_hash)
+
+    async def begin(self, principal: Principal) -> Lease:
+        return await self.database.begin(principal)
+
+    async def commit(self, transaction: Any, events: list[Event]) -> None:
+        """Flush, append the events, commit: one transaction. An integrity error means that the state has changed."""
+        try:
+            await transaction.flush()
+            await audit.append(transaction, events)
+            await transaction.commit()
+        except (IntegrityError, asyncpg.IntegrityConstraintViolationError) as error:
+            await transaction.rollback()
+            _log.warning("conflict", reason=type(error.__cause__ or error).__name__)
+            raise Conflict("The change collides with another one, or breaks a rule of the data.") from None
+        except BaseException:
+            await transaction.rollback()
+            raise
+
+    async def rollback(self, transaction: Any) -> None:
+        await transaction.rollback()
+
+    async def record_refusals(self, principal: Principal | None, events: list[Event]) -> None:
+        """Write the events of a request that changed nothing, in a transaction of their own."""
+        if not events:
+            return
+        if principal is None:
+            async with self.database.as_app() as connection:
+                await audit.append(connection, events)
+            return
+        lease = await self.database.begin(principal)
+        try:
+            await audit.append(lease, events)
+        except BaseException:
+            await lease.rollback()
+            raise
+        await lease.commit()
+
+    def note_read(self, principal: Principal, event: Event) -> None:
+        if self._reads is not None:
+            self._reads.note(principal.context, event)
+
+    def render(self, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Response:
+        return self.pages.render(request, template, context, status=status)
+
+    async def check(self) -> None:
+        """Run every gate that the start runs, without serving.
+
+        Raises:
+            Refused: by the first gate that finds something.
+        """
+        self.engine.check_routes(self.app)
+        async with self._open():
+            pass
+
+    # Wiring ------------------------------------------------------------------------------------------------------
+
+    def _wall(self, app: FastAPI) -> None:
+        """Put the wall outside everything, Starlette's own error handler included."""
+        build = app.build_middleware_stack
+
+        def walled() -> Any:
+            return web.Wall(self.identity.middleware(build()), runtime=self, settings=self.settings)
+
+        app.build_middleware_stack = walled  # type: ignore[method-assign]
+
+    def _live_with(self, app: FastAPI) -> None:
+        inner = app.router.lifespan_context
+
+        @asynccontextmanager
+        async def lifespan(running: FastAPI) -> AsyncIterator[Any]:
+            self.engine.check_routes(app)
+            async with self._open(), inner(running) as state:
+                yield state
+
+        app.router.lifespan_context = lifespan
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        database = self.settings.database
+        if database.url is None or database.identity_url is None:
+            raise Refused(
+                "there is no database: DATABASE_URL is not set",
+                why="sessions, tenants and every row live in PostgreSQL",
+                fix="run `seawall dev` (it brings one), or set DATABASE_URL and SEAWALL_DATABASE__IDENTITY_URL",
+            )
+        self._database = await Database.open(
+            database.url.get_secret_value(),
+            database.identity_url.get_secret_value(),
+            size=database.pool_size,
+            statement_timeout_ms=database.statement_timeout_ms,
+        )
+        try:
+            async with self._database.as_app() as connection:
+                await tenancy.inspect(connection)
+            self._reads = audit.ReadBatch(self._database)
+            self._reads.start()
+            async with self.identity.running():
+                yield
+        finally:
+            if self._reads is not None:
+                await self._reads.stop()
+                self._reads = None
+            await self._database.close()
+            self._database = None

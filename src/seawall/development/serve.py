@@ -1,0 +1,225 @@
+"""`seawall dev`: database, certificates, migrations, seed, then the app over https, in one process.
+
+Order matters: the environment must say where the database is before the app's module is imported, and every gate that can
+refuse does so before the port opens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import uvicorn
+
+from seawall.core.errors import Refused
+from seawall.development.certificates import Certificates, ensure
+from seawall.development.database import DevelopmentDatabase, development_database
+from seawall.development.seeding import Sow
+from seawall.development.target import target_document, write_target
+from seawall.settings import Settings
+from seawall.store.database import Database
+from seawall.store.migrate import AppTables
+from seawall.store.models import Tenanted
+from seawall.store.roles import APP, IDENTITY
+
+TARGET_FILE_VARIABLE = "SEAWALL_TARGET_FILE"
+
+
+@dataclass(frozen=True)
+class Running:
+    """What is told when the app answers."""
+
+    base_url: str
+    database: DevelopmentDatabase
+    certificates: Certificates
+    sow: Sow | None
+    seconds: float
+
+
+def serve(
+    settings: Settings, *, port: int, scratch: bool, say: Callable[[str], None], ready: Callable[[Running], None]
+) -> None:
+    """Run the app until SIGINT or SIGTERM.
+
+    Args:
+        settings: the app's; its root is where the app is.
+        port: 0 picks a free one.
+        scratch: use a fresh database and drop it at the end.
+        say: gets one line for each step.
+        ready: called once, when the first request would be answered.
+
+    Raises:
+        Refused: in production, or by any gate.
+    """
+    started = time.monotonic()
+    if settings.production:
+        raise Refused(
+            "`seawall dev` with SEAWALL_ENV=production",
+            why="it brings a provider that anyone can sign in at and a database without passwords",
+            fix="use `seawall serve` in production",
+        )
+    listening = _listen(port)
+    host_port = listening.getsockname()[1]
+    certificates = ensure(settings.state_directory / "certificates")
+    say("certificates: a development CA for localhost")
+    with development_database(settings, scratch=scratch) as database:
+        _run_loop(_serve(settings, database, certificates, listening, host_port, scratch, started, say, ready))
+
+
+def _run_loop(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def _serve(
+    settings: Settings,
+    database: DevelopmentDatabase,
+    certificates: Certificates,
+    listening: socket.socket,
+    port: int,
+    scratch: bool,
+    started: float,
+    say: Callable[[str], None],
+    ready: Callable[[Running], None],
+) -> None:
+    try:
+        fresh = await database.create()
+        say(f"database: {database.name} on the embedded PostgreSQL")
+        os.environ.update(database.environment())
+        os.environ["SEAWALL_ROOT"] = str(settings.root)
+        app = import_app(settings)
+        await database.migrate(AppTables(settings.root / "migrations", Tenanted.metadata))
+        say("migrations: up to date, every table walled")
+        sow = await _seed(settings, database) if fresh else None
+        if sow is not None:
+            say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
+        base_url = f"https://localhost:{port}"
+
+        def told() -> None:
+            target = os.environ.get(TARGET_FILE_VARIABLE)
+            if target and scratch and sow is not None:
+                write_target(Path(target), target_document(settings, base_url, certificates, database, sow))
+            ready(Running(base_url, database, certificates, sow, time.monotonic() - started))
+
+        await _run(app, listening, certificates, told)
+    finally:
+        if scratch:
+            await database.drop()
+
+
+def import_app(settings: Settings) -> Any:
+    """The app named by `[app] module`.
+
+    Raises:
+        Refused: there is no such module or attribute.
+    """
+    module_name, _, attribute = settings.app.module.partition(":")
+    sys.path.insert(0, str(settings.root.resolve()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise Refused(
+            f"there is no module {module_name!r} in {settings.root}",
+            why="[app] module says where the FastAPI app is",
+            fix='set module = "package.app:app" under [app] in seawall.toml',
+        ) from None
+    if not hasattr(module, attribute or "app"):
+        raise Refused(
+            f"{module_name} has no {attribute or 'app'!r}",
+            why="[app] module says where the FastAPI app is",
+            fix='set module = "package.app:app" under [app] in seawall.toml',
+        )
+    return getattr(module, attribute or "app")
+
+
+async def _seed(settings: Settings, database: DevelopmentDatabase) -> Sow | None:
+    if not settings.app.seed:
+        return None
+    module_name, _, function = settings.app.seed.partition(":")
+    seed = getattr(importlib.import_module(module_name), function or "seed")
+    owner = await asyncpg.connect(database.owner_url)
+    pools = await Database.open(database.url(APP), database.url(IDENTITY), size=2)
+    try:
+        sow = Sow(owner, pools)
+        await seed(sow)
+    except BaseException:
+        await pools.close()
+        await owner.close()
+        await database.drop()  # a half-seeded database would be taken for a whole one at the next start
+        raise
+    await pools.close()
+    await owner.close()
+    return sow
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+async def _run(app: Any, listening: socket.socket, certificates: Certificates, ready: Callable[[], None]) -> None:
+    sea = getattr(app.state, "seawall", None)
+    if sea is None:
+        raise Refused(
+            "the app has no Seawall",
+            why="without it no route is decided and no tenant is walled",
+            fix="write `sea = Seawall(app)` right after `app = FastAPI()`",
+        )
+    await sea.check()  # before uvicorn, which would bury a refusal under a traceback of its own
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        loop="none",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+        ssl_certfile=str(certificates.certificate),
+        ssl_keyfile=str(certificates.key),
+        ssl_ciphers="ECDHE+AESGCM:ECDHE+CHACHA20",
+        timeout_graceful_shutdown=3,
+    )
+    # uvicorn raises the signal that stopped it once more when it is done; the scratch database is still to be dropped then
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    await _Server(config, ready).serve(sockets=[listening])
+
+
+def _listen(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+    except OSError as error:
+        listening.close()
+        raise Refused(
+            f"port {port} is not free: {error.strerror}",
+            why="the app needs it",
+            fix=f"seawall dev --port {port + 1}, or --port 0 for any free one",
+        ) from None
+    return listening

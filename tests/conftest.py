@@ -1,0 +1,34 @@
+"""Fixtures for every test: one embedded PostgreSQL for the run, scratch databases on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from seawall.store.embedded import EmbeddedServer
+from tests.support.databases import ScratchDatabase, scratch_database
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def embedded_directory() -> Iterator[Path]:
+    """All apps and databases of the tests share one server; its data stays between runs, its databases do not."""
+    directory = Path(os.environ.get("SEAWALL_DATABASE__EMBEDDED_DIRECTORY", REPOSITORY / "build" / "test-postgres"))
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    before = os.environ.get("SEAWALL_DATABASE__EMBEDDED_DIRECTORY")
+    os.environ["SEAWALL_DATABASE__EMBEDDED_DIRECTORY"] = str(directory)
+    with EmbeddedServer(directory):  # held for the whole run, so that no test has to start it again
+        yield directory
+    if before is None:
+        del os.environ["SEAWALL_DATABASE__EMBEDDED_DIRECTORY"]
+
+
+@pytest.fixture
+async def scratch(embedded_directory: Path) -> AsyncIterator[ScratchDatabase]:
+    """A migrated database without any app's tables, for one test."""
+    async with scratch_database(embedded_directory) as database:
+        yield database
