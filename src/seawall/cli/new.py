@@ -9,8 +9,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from seawall.core.errors import Refused
-
 
 def new(
     kind: Annotated[str, typer.Argument(help="What to start from: restaurant.")],
@@ -22,22 +20,17 @@ def new(
     """Start a new app: at most 20 files, with every control inherited from the library."""
     from seawall.scaffold import new as render
 
-    try:
-        target = render(kind, name, directory)
-    except Refused as refused:
-        Console(stderr=True).print(f"[bold red]refused[/] {escape(str(refused))}", highlight=False)
-        raise typer.Exit(2) from None
+    target = render(kind, name, directory)
     files = sum(1 for path in target.rglob("*") if path.is_file())
-    out = Console()
-    out.print(f"[bold green]made[/] {escape(str(target))} ({files} files)", highlight=False)
+    out = Console(highlight=False, soft_wrap=True)
     here = _shortest(target)
+    out.print(f"[bold green]made[/] {escape(here)}   [dim]{files} files[/]")
     out.print(
         f"\n  cd {escape(here)}\n"
         "  seawall dev        run it on https, with a database and sign-in that need no set-up\n"
         "  seawall check      attack it, as two tenants and every role\n"
         "  python -m pytest   its own tests\n\n"
-        "Read README.md next. AGENTS.md tells the tools that edit the app how to stay inside the walls.",
-        highlight=False,
+        "Read README.md next. AGENTS.md tells the tools that edit the app how to stay inside the walls."
     )
 
 

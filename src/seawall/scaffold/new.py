@@ -1,8 +1,8 @@
 """Render a new app from a template folder.
 
 A template is a folder of files ending in `.tmpl`, in which `«name»` marks are replaced. The marks are so unlike Python,
-TOML, Cedar and Jinja that nothing in a template has to be escaped. The app's security is not in the template: it is in the
-library, so that upgrading the library mends old apps too.
+TOML, Cedar and Jinja that nothing in a template has to be escaped. The app's security is not in the template: it is in
+the library, so that upgrading the library mends old apps too.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def kinds() -> list[str]:
 def new(kind: str, name: str, directory: Path) -> Path:
     """Render an app of `kind` into `directory / name` and return that folder.
 
-    All or nothing: the app is rendered into a hidden folder beside and then renamed, so a half-rendered app never exists
-    under its name. Nothing that exists is overwritten.
+    All or nothing: the app is rendered into a hidden folder beside and then renamed, so a half-rendered app never
+    exists under its name. Nothing that exists is overwritten.
 
     Raises:
         Refused: unknown kind, unusable name, or something of that name already exists.
@@ -57,9 +57,7 @@ def new(kind: str, name: str, directory: Path) -> Path:
             fix="choose another name, or move the folder away first",
         )
     if not directory.is_dir():
-        raise Refused(
-            f"{directory} is not a folder", why="the new app is made inside it", fix=f"mkdir -p {directory}"
-        )
+        raise Refused(f"{directory} is not a folder", why="the new app is made inside it", fix=f"mkdir -p {directory}")
     staging = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
     try:
         _render(TEMPLATES / kind, staging, _marks(name))
