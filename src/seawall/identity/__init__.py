@@ -24,7 +24,7 @@ from seawall.core.errors import Refused
 from seawall.identity.account import AccountRoutes
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
-from seawall.identity.development import ISSUER, DevelopmentProvider
+from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
 from seawall.identity.fetching import Fetcher
 from seawall.identity.people import Member, People
 from seawall.identity.providers import Provider
@@ -37,7 +37,7 @@ from seawall.identity.totp import Factors
 from seawall.identity.totp_pages import TotpRoutes
 from seawall.settings import Settings
 
-__all__ = ["TEMPLATES", "Identity", "Member", "People", "SessionCookie", "include"]
+__all__ = ["TEMPLATES", "Identity", "Member", "People", "SessionCookie", "add_development_account", "include"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 _PROVIDER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")

@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import orjson
+
 from seawall.audit import append_as
 from seawall.core.errors import StepUpRequired
 from seawall.core.events import StepUp
@@ -85,9 +87,9 @@ class DatabaseStepUps:
             )
             challenge_id = await tx.fetchval(
                 """INSERT INTO seawall.step_up_challenges (session_id, user_id, tenant_id, digest, action, resource,
-                params,
-                     summary, resume, acr, max_age_s, expires_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + make_interval(secs => $12))
+                     params, summary, resume, acr, max_age_s, expires_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, $9::text::jsonb, $10, $11,
+                     now() + make_interval(secs => $12))
                    RETURNING id""",
                 principal.session_id,
                 principal.user_id,
@@ -95,9 +97,9 @@ class DatabaseStepUps:
                 intent.digest,
                 intent.action,
                 intent.resource,
-                intent.params,
+                orjson.dumps(intent.params).decode(),
                 intent.summary[:SUMMARY_LENGTH_MAX],
-                resume,
+                orjson.dumps(resume).decode(),
                 acr,
                 max_age_s,
                 self._lifetime_s,
@@ -108,14 +110,17 @@ class DatabaseStepUps:
     async def find(self, tx: Any, principal: Principal, challenge_id: UUID) -> Challenge | None:
         """A challenge of the caller's own session that is not over."""
         row = await tx.fetchrow(
-            """SELECT id, action, resource, params, summary, resume, digest, acr, expires_at, approved_at
+            """SELECT id, action, resource, params::text, summary, resume::text, digest, acr, expires_at, approved_at
                FROM seawall.step_up_challenges
                WHERE id = $1 AND session_id = $2 AND user_id = $3 AND expires_at > now()""",
             challenge_id,
             principal.session_id,
             principal.user_id,
         )
-        return None if row is None else Challenge(**dict(row))
+        if row is None:
+            return None
+        texts = {name: orjson.loads(row[name]) for name in ("params", "resume")}
+        return Challenge(**{**dict(row), **texts})
 
     async def approve(self, tx: Any, principal: Principal, challenge: Challenge, method: str) -> str | None:
         """Turn a challenge into an approval, raise the session to AAL 2 and renew its token.

@@ -4,7 +4,7 @@ DEVELOPMENT ONLY. It refuses to exist when `SEAWALL_ENV=production`. It is stric
 S256, exact redirect addresses, codes once), so that what works with it works with a real one.
 """
 
-from seawall.identity.development.accounts import DEMO_PASSWORD, ISSUER, add_account
+from seawall.identity.development.accounts import DEMO_PASSWORD, ISSUER, add_development_account
 from seawall.identity.development.provider import DevelopmentProvider
 
-__all__ = ["DEMO_PASSWORD", "ISSUER", "DevelopmentProvider", "add_account"]
+__all__ = ["DEMO_PASSWORD", "ISSUER", "DevelopmentProvider", "add_development_account"]

@@ -17,7 +17,7 @@ ISSUER = "https://development.seawall.invalid/dev-provider"
 """`.invalid` is never a host (RFC 6761): the name stands for this very app, wherever it listens, so that accounts stay
 linked when the port changes."""
 
-DEMO_PASSWORD = "seawall-demo"  # noqa: S105 - of the demo accounts, which the sign-in page offers by name
+DEMO_PASSWORD = "development"  # noqa: S105 - of the demo accounts, which the sign-in page offers by one click
 EMAIL_LENGTH_MAX = 254
 PASSWORD_LENGTH_MAX = 256
 WORKERS = 2
@@ -69,22 +69,21 @@ def _matches(stored: str, password: str) -> bool:
         return False
 
 
-async def add_account(
-    connection: Any, user_id: UUID, *, password: str = DEMO_PASSWORD, shown: str | None = None
-) -> None:
+async def add_development_account(connection: Any, user_id: UUID, *, email: str, password: str = DEMO_PASSWORD) -> None:
     """Let a user sign in at the development provider; for seeds and tests.
 
     Args:
         connection: asyncpg, as `seawall_identity` or the owner.
-        shown: what the sign-in page says about the account, such as `manager, Alpha`. Set it only for demo accounts
-            with `DEMO_PASSWORD`: the page signs them in with one click.
+        email: of the user; sets it, lower case.
+        password: an account with `DEMO_PASSWORD` is offered by the sign-in page.
     """
+    await connection.execute("UPDATE seawall.users SET email = lower($2) WHERE id = $1", user_id, email)
     await connection.execute(
-        """INSERT INTO seawall.dev_accounts (user_id, password_hash, shown) VALUES ($1, $2, $3)
-           ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash, shown = excluded.shown""",
+        """INSERT INTO seawall.dev_accounts (user_id, password_hash, demo) VALUES ($1, $2, $3)
+           ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash, demo = excluded.demo""",
         user_id,
         await asyncio.to_thread(_HASHER.hash, password),
-        shown,
+        password == DEMO_PASSWORD,
     )
     await connection.execute(
         "INSERT INTO seawall.identities (issuer, subject, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
@@ -114,10 +113,12 @@ async def account_of(tx: Any, user_id: UUID) -> Account | None:
     return None if row is None else Account(row["id"], row["email"], row["name"])
 
 
-async def shown_accounts(tx: Any) -> list[dict[str, str]]:
-    """The demo accounts for the sign-in page."""
+async def demo_accounts(tx: Any) -> list[dict[str, str]]:
+    """The demo accounts for the sign-in page: email, name, and what they are."""
     rows = await tx.fetch(
-        """SELECT u.email, u.name, d.shown FROM seawall.dev_accounts d JOIN seawall.users u ON u.id = d.user_id
-           WHERE d.shown IS NOT NULL ORDER BY d.shown, u.name LIMIT 50"""
+        """SELECT u.email, u.name, string_agg(DISTINCT replace(m.role, '_', ' ') || ', ' || t.name, '; ') AS what
+           FROM seawall.dev_accounts d JOIN seawall.users u ON u.id = d.user_id
+           JOIN seawall.memberships m ON m.user_id = u.id JOIN seawall.tenants t ON t.id = m.tenant_id
+           WHERE d.demo GROUP BY u.id, t.name ORDER BY t.name, min(m.granted_at), u.id LIMIT 50"""
     )
     return [dict(row) for row in rows]

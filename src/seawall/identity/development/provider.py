@@ -30,7 +30,7 @@ from seawall.identity.development.accounts import (
     ISSUER,
     Passwords,
     account_of,
-    shown_accounts,
+    demo_accounts,
     stored_account,
 )
 from seawall.identity.development.codes import AuthorizationRequest, issue_code, redeem_code
@@ -156,7 +156,7 @@ class DevelopmentProvider:
         self, request: Request, fields: dict[str, str], *, problem: str = "", status: int = 200
     ) -> Response:
         async with self._desk.db.identity() as tx:
-            accounts = await shown_accounts(tx)
+            accounts = await demo_accounts(tx)
         kept = {name: fields[name] for name in AuthorizationRequest.FIELDS if name in fields}
         return page(
             request,

@@ -48,7 +48,7 @@ CREATE TABLE seawall.step_up_challenges (
     resource    text NOT NULL,
     params      jsonb NOT NULL,
     summary     text NOT NULL,
-    resume      jsonb,
+    resume      jsonb NOT NULL,
     acr         text NOT NULL,
     max_age_s   integer NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -128,7 +128,7 @@ GRANT EXECUTE ON FUNCTION seawall.throttle(bytea, integer, integer),
 CREATE TABLE seawall.dev_accounts (
     user_id       uuid PRIMARY KEY REFERENCES seawall.users ON DELETE CASCADE,
     password_hash text NOT NULL CHECK (password_hash LIKE '$argon2id$%'),
-    shown         text     -- what the sign-in page says about a demo account, such as its role; NULL: it is not listed
+    demo          boolean NOT NULL DEFAULT false   -- has the demo password: the sign-in page offers it by one click
 );
 
 CREATE TABLE seawall.dev_codes (        -- authorization codes: once, for 60 s, bound to client, address and challenge
