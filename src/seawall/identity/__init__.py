@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,6 @@ class Identity:
     router: APIRouter
     middleware: type[SessionCookie]
     providers: dict[str, Provider]
-    _development: list[DevelopmentProvider] = field(default_factory=list)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -72,8 +71,6 @@ class Identity:
         finally:
             for provider in self.providers.values():
                 await provider.close()
-            for embedded in self._development:
-                embedded.close()
 
 
 def include(app: FastAPI, *, settings: Settings, database: Callable[[], IdentityDatabase]) -> Identity:
@@ -102,7 +99,7 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers, embedded)
+    return Identity(step_ups, People(db), router, SessionCookie, providers)
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:

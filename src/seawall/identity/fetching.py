@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,16 +47,21 @@ def is_provider_url(url: object, *, production: bool) -> bool:
 
 
 class Fetcher:
-    """An HTTP client for one provider. Wraps an `httpx2.AsyncClient`, which may also be an in-process one."""
+    """An HTTP client for one provider.
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self._client = client
+    Args:
+        make: makes the client at the first request, and again after `close`: an app may start twice in a process.
+    """
+
+    def __init__(self, make: Callable[[], httpx2.AsyncClient]) -> None:
+        self._make = make
+        self._client: httpx2.AsyncClient | None = None
 
     @classmethod
     def over_network(cls, issuer: str) -> Fetcher:
         """For a provider elsewhere. Proxies of the environment are used except for this machine."""
         outside = not is_loopback(urlsplit(issuer).hostname or "")
-        return cls(httpx2.AsyncClient(follow_redirects=False, timeout=ANSWER_TIMEOUT_S, trust_env=outside))
+        return cls(lambda: httpx2.AsyncClient(follow_redirects=False, timeout=ANSWER_TIMEOUT_S, trust_env=outside))
 
     async def get(self, url: str) -> dict[str, Any]:
         """The JSON object at `url`.
@@ -74,10 +80,11 @@ class Fetcher:
         return await self._json("POST", url, data=form, auth=auth)
 
     async def _json(self, method: str, url: str, **more: Any) -> dict[str, Any]:
+        client = self._client = self._client or self._make()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-                async with self._client.stream(method, url, headers=headers, **more) as response:
+                async with client.stream(method, url, headers=headers, **more) as response:
                     if response.status_code != 200:
                         raise TransportFailed("provider-status")
                     raw = bytearray()
@@ -93,4 +100,7 @@ class Fetcher:
             raise TransportFailed("provider-answer-malformed") from None
 
     async def close(self) -> None:
-        await self._client.aclose()
+        """Close the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()

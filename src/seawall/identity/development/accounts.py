@@ -58,9 +58,6 @@ class Passwords:
             self._waiting -= 1
         return matches and stored is not None
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
 
 def _matches(stored: str, password: str) -> bool:
     try:

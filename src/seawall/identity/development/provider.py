@@ -107,10 +107,7 @@ class DevelopmentProvider:
                 Route(f"{PATH}/.well-known/openid-configuration", self.metadata),
             ]
         )
-        return Fetcher(httpx2.AsyncClient(transport=httpx2.ASGITransport(app=inside)))
-
-    def close(self) -> None:
-        self._passwords.close()
+        return Fetcher(lambda: httpx2.AsyncClient(transport=httpx2.ASGITransport(app=inside)))
 
     def _registered(self, request: Request) -> set[tuple[str, str]]:
         origin = self._desk.origin(request)
