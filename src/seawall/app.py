@@ -145,7 +145,7 @@ class Seawall:
             Refused: by the first gate that finds something.
         """
         self.engine.check_routes(self.app)
-        async with self._open():
+        async with self._connected():
             pass
 
     # Wiring ------------------------------------------------------------------------------------------------------
@@ -171,7 +171,8 @@ class Seawall:
         app.router.lifespan_context = lifespan
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[None]:
+    async def _connected(self) -> AsyncIterator[Database]:
+        """The database, open and inspected."""
         database = self.settings.database
         if database.url is None or database.identity_url is None:
             raise Refused(
@@ -179,22 +180,28 @@ class Seawall:
                 why="sessions, tenants and every row live in PostgreSQL",
                 fix="run `seawall dev` (it brings one), or set DATABASE_URL and SEAWALL_DATABASE__IDENTITY_URL",
             )
-        self._database = await Database.open(
+        opened = await Database.open(
             database.url.get_secret_value(),
             database.identity_url.get_secret_value(),
             size=database.pool_size,
             statement_timeout_ms=database.statement_timeout_ms,
         )
         try:
-            async with self._database.as_app() as connection:
+            async with opened.as_app() as connection:
                 await tenancy.inspect(connection)
+            yield opened
+        finally:
+            await opened.close()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        async with self._connected() as self._database:
             self._reads = audit.ReadBatch(self._database)
             self._reads.start()
-            async with self.identity.running():
-                yield
-        finally:
-            if self._reads is not None:
+            try:
+                async with self.identity.running():
+                    yield
+            finally:
                 await self._reads.stop()
                 self._reads = None
-            await self._database.close()
-            self._database = None
+        self._database = None

@@ -202,7 +202,7 @@ async def _run(app: Any, listening: socket.socket, certificates: Certificates, r
         ssl_certfile=str(certificates.certificate),
         ssl_keyfile=str(certificates.key),
         ssl_ciphers="ECDHE+AESGCM:ECDHE+CHACHA20",
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=1,
     )
     # uvicorn raises the signal that stopped it once more when it is done; the scratch database is still to be dropped then
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from seawall.store.walls import raise_walls
 POSTGRES_VERSION_MIN = 180000
 MIGRATION_LOCK = 7309454
 """Two deployments that migrate at once take turns."""
+logging.getLogger("alembic").setLevel(logging.WARNING)  # its progress is not ours
 _TREE = Path(__file__).parent / "migrations"
 
 

@@ -129,10 +129,10 @@ async def test_an_expired_context_is_refused(scratch: ScratchDatabase) -> None:
         await _tenant_under(scratch.owner, f"{said}.{mac}")
 
 
-async def test_a_lease_refuses_text_that_is_no_context(scratch: ScratchDatabase) -> None:
+async def test_a_lease_refuses_text_that_is_no_context(shared_scratch: ScratchDatabase) -> None:
     for text in ("", "x", "1'; DROP TABLE seawall.sessions; --", "1.'.'.'.a.1." + "0" * 64):
         with pytest.raises(NotSignedIn):
-            await scratch.database.begin_with(text)
+            await shared_scratch.database.begin_with(text)
 
 
 async def test_a_pooled_connection_comes_back_empty(scratch: ScratchDatabase) -> None:
@@ -192,8 +192,8 @@ async def test_a_swallowed_database_error_does_not_pass_as_a_commit(scratch: Scr
         "SELECT pg_read_file('/etc/passwd')",
     ],
 )
-async def test_the_app_role_is_refused(scratch: ScratchDatabase, statement: str) -> None:
-    connection = await scratch.connect(APP)
+async def test_the_app_role_is_refused(shared_scratch: ScratchDatabase, statement: str) -> None:
+    connection = await shared_scratch.connect(APP)
     try:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)
@@ -201,8 +201,8 @@ async def test_the_app_role_is_refused(scratch: ScratchDatabase, statement: str)
         await connection.close()
 
 
-async def test_login_roles_are_plain(scratch: ScratchDatabase) -> None:
-    rows = await scratch.owner.fetch(
+async def test_login_roles_are_plain(shared_scratch: ScratchDatabase) -> None:
+    rows = await shared_scratch.owner.fetch(
         "SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)"
         " AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)",
         [APP, IDENTITY, WORKER, AUDITOR, MIGRATOR, "seawall_owner"],
