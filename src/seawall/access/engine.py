@@ -175,8 +175,6 @@ class Engine:
         step_up: bool = False,
     ) -> list[Verdict]:
         """Decide one action of one person on many objects, one verdict each; obligations are not asked for."""
-        if not ruling.slice.permits:
-            return [Deny((), "no-permit") for _ in instances]
         try:
             answers = self._ask(principal, ruling, instances, extra or {}, step_up=step_up)
         except (ValueError, TypeError) as error:

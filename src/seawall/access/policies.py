@@ -40,10 +40,6 @@ class Policy:
         annotations: Mapping[str, str | None] = self.est.get("annotations", {})
         return annotations
 
-    @property
-    def permits(self) -> bool:
-        return bool(self.est["effect"] == "permit")
-
 
 @dataclass(frozen=True, slots=True)
 class Slice:
@@ -56,7 +52,6 @@ class Slice:
     policies: PolicySet = field(repr=False)
     ids: frozenset[str]
     mentions: Mentions
-    permits: bool
     step_up: bool
     """Whether any of them could oblige to a step-up."""
 
@@ -82,7 +77,6 @@ class PolicyBook:
             policies=policy_set({p.id: {**p.est, "action": {"op": "All"}} for p in chosen}),
             ids=frozenset(p.id for p in chosen),
             mentions=mentions([p.est for p in chosen]),
-            permits=any(p.permits for p in chosen),
             step_up=any(STEP_UP in p.annotations for p in chosen),
         )
 
