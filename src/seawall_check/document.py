@@ -16,6 +16,16 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+# Seawall's contexts are kid.tenant.user.session.kind.expiry.mac; the mac is HMAC-SHA-256 over all before it.
+SIGN_CONTEXT = """
+SELECT said || '.' || encode(sha256(k.outer_pad || sha256(k.inner_pad || convert_to(said, 'UTF8'))), 'hex')
+FROM (SELECT string_to_array($1, '.') AS part) AS given,
+     LATERAL (SELECT (extract(epoch FROM now())::bigint + $2::bigint)::text AS ends) AS e,
+     LATERAL (SELECT array_to_string(part[1:5] || ends, '.') AS said) AS s,
+     LATERAL (SELECT inner_pad, outer_pad FROM seawall.context_keys WHERE kid = part[1]::integer) AS k
+"""
+
+
 class DatabaseAccess(Part):
     """The scratch database. `owner_url` is a superuser on it; the judge reads the catalogue and plants rows with it."""
 
@@ -30,6 +40,9 @@ class DatabaseAccess(Part):
     """What the app's role runs to be admitted; `$1` is the SHA-256 of a session token."""
     global_mark: str = "@seawall:global"
     """A table's comment holds this when the table is meant to belong to no tenant."""
+    sign_context: str = SIGN_CONTEXT
+    """What the owner runs to sign a context again that ends `$2` seconds from now; `$1` is a live one. So an expired
+    context can be tried without waiting, and one that ends later shows that this signature is right."""
     protected: tuple[str, ...] = ("seawall.sessions", "seawall.context_keys")
     """Relations that the app's role must not be able to read."""
     audit_table: str = "seawall.audit_events"

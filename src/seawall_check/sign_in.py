@@ -78,6 +78,8 @@ async def sign_in(client: httpx2.AsyncClient, how: SignIn, persona: Persona) -> 
     submitted = False
     for _ in range(STEPS_MAX):
         if response.status_code >= 400:
+            if submitted:
+                break  # where the person lands is not our matter; whether they are signed in is
             raise Unproven(f"{persona.name} cannot sign in: {response.request.url.path} says {response.status_code}")
         if "html" not in response.headers.get("content-type", ""):
             break

@@ -1,13 +1,12 @@
 """Falsifying the judge: every control's check must notice when its control is broken, and be content again after.
 
-One clean restaurant app is started for each xdist worker. A sabotage that needs other code or settings starts a variant of
-it; one that is SQL with an undo works on the clean app's own scratch database.
+One clean restaurant app is started for each xdist worker. A sabotage that needs other code or settings starts a variant
+of it; one that is SQL with an undo works on the clean app's own scratch database.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,9 +37,7 @@ def restaurant(tmp_path_factory: pytest.TempPathFactory) -> CheckConfig:
     """A freshly generated restaurant app, as `seawall new restaurant` makes it."""
     from seawall import scaffold
 
-    folder: Path = tmp_path_factory.mktemp("restaurant") / "shop"
-    scaffold.new("restaurant", folder)
-    return load(folder)
+    return load(scaffold.new("restaurant", "shop", tmp_path_factory.mktemp("restaurant")))
 
 
 @pytest.fixture(scope="session")

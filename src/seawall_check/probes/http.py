@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -208,6 +208,26 @@ def is_free_string(schema: Any, document: Mapping[str, Any]) -> bool:
         return any(is_free_string(one, document) for one in schema["anyOf"])
     closed = ("enum", "const", "format", "pattern")
     return schema.get("type") == "string" and not any(name in schema for name in closed)
+
+
+def filled(body: Any, objects: Mapping[str, Sequence[str]]) -> Any:
+    """A stated body with its placeholders filled: the text `{order_id}` becomes the first of `objects["order_id"]`."""
+    if isinstance(body, Mapping):
+        return {name: filled(value, objects) for name, value in body.items()}
+    if isinstance(body, list):
+        return [filled(value, objects) for value in body]
+    found = _PLACEHOLDER.fullmatch(body) if isinstance(body, str) else None
+    return objects[found[1]][0] if found and objects.get(found[1]) else body
+
+
+def with_canary(operation: Operation, body: Any, canary: str) -> tuple[Any, bool]:
+    """The body with every free text member replaced by a canary that fits; and whether any was."""
+    schema = resolve(operation.body or {}, operation.document)
+    members = schema.get("properties", {})
+    if not isinstance(body, Mapping):
+        return body, False
+    free = {name for name in body if name in members and is_free_string(members[name], operation.document)}
+    return {name: canary if name in free else value for name, value in body.items()}, bool(free)
 
 
 def _field(value: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from seawall_check.prose import SECTIONS, Prose, paragraphs, parse
 from seawall_check.run import Report, Result
@@ -79,11 +81,17 @@ def render(report: Report) -> str:
     )
 
 
+def _code(text: str) -> Markup:
+    """`x` in prose as <code>x</code>; everything else escaped."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just here
+
+
 @cache
 def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["code"] = _code
     return environment.get_template("report.html.j2")
 
 

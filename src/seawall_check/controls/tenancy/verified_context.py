@@ -1,0 +1,211 @@
+"""The database itself verifies whose rows it shows.
+
+Why
+    If the tenant is a plain setting (`SET app.tenant = '…'`), then whoever can run SQL — by an injection, a debug console
+    or a wrong line of code — can name any tenant. Here the setting is a context that only the database can mint, from a
+    live session, signed and short-lived; so knowing another tenant's id is worth nothing.
+
+How it is attacked
+    As the app's own role. A context is taken from the session of a persona who has just signed in, and must work. Then
+    come: none, an empty one, a bare tenant id, contexts with the tenant, the user, the expiry or the signature altered,
+    cut off, doubled or in other letters, one properly signed but expired (with a properly signed live one as its match),
+    session-level settings, other setting names, and sessions that do not exist or have ended. A used connection must come
+    back empty. Last, two people of two tenants call the running app in turns, many at a time, to catch a context left on
+    a pooled connection.
+
+How to fix
+    Set the context only with `SET LOCAL`, in the message of `BEGIN`, from what `seawall.admit()` returned; `scope` does so.
+    Never read the tenant from anything else than `seawall.tenant_id()` in a policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+
+import asyncpg
+
+from seawall_check.control import Control
+from seawall_check.controls.tenancy._database import Relation, fullest, live_context, under
+from seawall_check.document import Tenant
+from seawall_check.errors import Unproven
+from seawall_check.probes.database import attempt, identifier, literal
+from seawall_check.target import Target
+from seawall_check.trial import Trial
+
+control = Control(
+    id="tenancy/verified-context",
+    title="The database itself verifies whose rows it shows",
+    refs=("ASVS 8.4.1", "ASVS 8.3.1"),
+)
+
+ROUNDS = 12
+EXPECTED = "no row, or an error"
+
+
+async def check(target: Target, trial: Trial) -> None:
+    mine, theirs = target.two_tenants()
+    async with target.db_owner() as owner, target.db_app() as app:
+        table = await fullest(target, owner, mine, theirs)
+        context = await live_context(target, target.who(tenant=mine.id)[0])
+        state, own, foreign = await _seen(target, app, table, mine, context)
+        good = not state and own > 0 and not foreign
+        trial.allow("use a live context", _told(state, own, foreign), ok=good, expected="own rows, no foreign one")
+        for what, forged in _forgeries(context, mine, theirs).items():
+            state, own, foreign = await _seen(target, app, table, mine, forged)
+            trial.refuse(what, _told(state, own, foreign), ok=not own and not foreign, expected=EXPECTED)
+        await _expiry(target, trial, owner, app, context)
+        await _settings(target, trial, app, table, theirs)
+        await _afterwards(target, trial, app, table, context)
+        await _sessions(target, trial, app)
+    await _pool(target, trial)
+
+
+async def _seen(
+    target: Target, app: asyncpg.Connection, table: Relation, mine: Tenant, context: str | None
+) -> tuple[str, int, int]:
+    """SQLSTATE, own rows, foreign rows seen under a context."""
+    column = identifier(target.database.tenant_column)
+    count = f"SELECT count(*) FILTER (WHERE {column}::text = $1), count(*) FROM {table.sql}"
+    async with under(target, app, context):
+        state, rows = await attempt(app, count, mine.id)
+    return (state, rows[0][0], rows[0][1] - rows[0][0]) if rows else (state, 0, 0)
+
+
+def _told(state: str, own: int, foreign: int) -> str:
+    return f"refused with {state}" if state else f"{own} own and {foreign} foreign rows"
+
+
+def _forgeries(context: str, mine: Tenant, theirs: Tenant) -> dict[str, str | None]:
+    """Contexts that the database must not believe. They know nothing of its format but where the tenant's id stands."""
+    head, _, tail = context.rpartition(context[-65:-64] or ".")
+    digits = [index for index, letter in enumerate(context) if letter.isdigit()]
+    forged: dict[str, str | None] = {
+        "use no context": None,
+        "use an empty context": "",
+        "use the bare id of the own tenant": mine.id,
+        "use the bare id of another tenant": theirs.id,
+        "use what is no context at all": "' OR true --",
+        "cut the signature off": head,
+        "leave the signature empty": context.removesuffix(tail),
+        "use a signature of zeros": head + context[-65:-64] + "0" * len(tail),
+        "use a random signature of the same length": head
+        + context[-65:-64]
+        + secrets.token_hex(len(tail))[: len(tail)],
+        "add something after the signature": context + "0",
+        "use it twice over": context + context,
+        "use it with a NULL in place of the signature": head + context[-65:-64] + "NULL",
+    }
+    if mine.id in context:
+        forged["put another tenant's id into it"] = context.replace(mine.id, theirs.id)
+        forged["put a tenant that does not exist into it"] = context.replace(mine.id, mine.id[:-12] + "0" * 12)
+    for place in digits[:: max(1, len(digits) // 8)]:
+        other = str((int(context[place]) + 1) % 10)
+        forged[f"change its digit {place}"] = context[:place] + other + context[place + 1 :]
+    return forged
+
+
+async def _expiry(
+    target: Target, trial: Trial, owner: asyncpg.Connection, app: asyncpg.Connection, context: str
+) -> None:
+    sign = target.database.sign_context
+    if not sign:
+        trial.unproven("target.json gives no sign_context, so an expired context cannot be tried")
+        return
+    for seconds in (20, -1, -3600):
+        try:
+            signed = await owner.fetchval(sign, context, seconds)
+        except asyncpg.PostgresError as error:
+            raise Unproven(f"sign_context of target.json does not work: {error}") from None
+        target.redactor.learn(signed)
+        async with under(target, app, signed):
+            state, rows = await attempt(app, f"SELECT {target.database.tenant_function}::text")
+        named = bool(rows and rows[0][0])
+        observed = f"refused with {state}" if state else "names a tenant" if named else "names no tenant"
+        if seconds > 0:
+            trial.allow(f"use one that ends in {seconds} s", observed, ok=named, expected="names a tenant", of="expiry")
+        else:
+            what = f"use one that ended {-seconds} s ago"
+            trial.refuse(what, observed, ok=not named, expected="an error, or no tenant", of="expiry")
+
+
+async def _settings(target: Target, trial: Trial, app: asyncpg.Connection, table: Relation, theirs: Tenant) -> None:
+    """What injected SQL would try: to set the tenant itself, for the session or under likely names."""
+    names = dict.fromkeys((target.database.context_setting, "app.tenant_id", "app.current_tenant", "seawall.tenant_id"))
+    for name in names:
+        await app.execute(f"SET {name} = {literal(theirs.id)}")
+        try:
+            async with under(target, app, None):
+                state, rows = await attempt(app, f"SELECT count(*) FROM {table.sql}")
+        finally:
+            await app.execute(f"RESET {name}")
+        count = rows[0][0] if rows else 0
+        observed = f"refused with {state}" if state else f"{count} rows"
+        trial.refuse(f"SET {name} to another tenant's id for the session", observed, ok=count == 0, expected=EXPECTED)
+
+
+async def _afterwards(target: Target, trial: Trial, app: asyncpg.Connection, table: Relation, context: str) -> None:
+    """After a transaction with a context, the connection names nobody."""
+    name = target.database.context_setting
+    async with app.transaction():
+        await app.execute("SELECT set_config($1, $2, true)", name, context)
+        await app.fetchval(f"SELECT count(*) FROM {table.sql}")
+    left = await app.fetchval("SELECT coalesce(current_setting($1, true), '')", name)
+    _, rows = await attempt(app, f"SELECT count(*) FROM {table.sql}")
+    count = rows[0][0] if rows else 0
+    observed = f"{'a context' if left else 'no context'}, {count} rows"
+    trial.refuse("use a connection again after a commit", observed, ok=not left and not count, expected="nothing left")
+
+
+async def _sessions(target: Target, trial: Trial, app: asyncpg.Connection) -> None:
+    """Only a live session is worth a context."""
+    persona = target.personas[0]
+    client = await target.fresh(persona)
+    digest = hashlib.sha256(target.session_token(client).encode()).digest()
+    admit = target.database.admit
+
+    async def admitted(value: bytes | None) -> tuple[bool, str]:
+        state, rows = await attempt(app, admit, value)
+        return bool(rows), f"refused with {state}" if state else f"{len(rows)} admitted"
+
+    live, told = await admitted(digest)
+    trial.allow("be admitted with a live session", told, ok=live, expected="1 admitted", of="admission")
+    never = {"a session that never was": secrets.token_bytes(32), "an empty hash": b"", "a NULL hash": None}
+    for what, value in never.items():
+        got, told = await admitted(value)
+        trial.refuse(f"be admitted with {what}", told, ok=not got, expected="nobody admitted", of="admission")
+    if not target.sign_in.sign_out:
+        trial.unproven("target.json names no sign_out, so an ended session cannot be tried")
+        return
+    await client.post(target.sign_in.sign_out)
+    got, told = await admitted(digest)
+    trial.refuse("be admitted after signing out", told, ok=not got, expected="nobody admitted", of="admission")
+
+
+async def _pool(target: Target, trial: Trial) -> None:
+    """Two tenants in turns on the app's own pooled connections, with anonymous calls between them."""
+    one, other = target.two_tenants()
+    me = target.sign_in.me
+    first, second = [target.who(tenant=tenant.id)[0] for tenant in (one, other)]
+    clients = {persona.name: await target.client(persona) for persona in (first, second)}
+    clients["nobody"] = await target.client()
+    alone = {name: (await client.get(me)).text for name, client in clients.items() if name != "nobody"}
+
+    async def ask(name: str) -> str:
+        response = await clients[name].get(me)
+        if name == "nobody":
+            return "" if response.status_code in {401, 403} else f"nobody got {response.status_code}"
+        return "" if _names(response.text, (one, other)) == _names(alone[name], (one, other)) else f"{name} differs"
+
+    wrong = [told for told in await asyncio.gather(*(ask(name) for _ in range(ROUNDS) for name in clients)) if told]
+    trial.expect(
+        f"call {me} {ROUNDS * len(clients)} times at once as {first.name}, {second.name} and nobody",
+        expected="everybody their own tenant, nobody none",
+        observed=", ".join(sorted(set(wrong))) or "everybody their own tenant, nobody none",
+        ok=not wrong and all(_names(alone[p.name], (one, other)) == {p.tenant} for p in (first, second)),
+    )
+
+
+def _names(text: str, tenants: tuple[Tenant, Tenant]) -> set[str]:
+    return {tenant.id for tenant in tenants if tenant.id in text}
