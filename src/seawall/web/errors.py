@@ -140,10 +140,13 @@ def _fields(errors: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Location, type and a message for each invalid field; never the input, which may be a secret or an attack."""
     for error in list(errors)[:FIELDS_MAX]:
         location = [part if isinstance(part, int) or _NAME.match(part) else "?" for part in error.get("loc", ())]
+        kind = str(error.get("type", ""))
+        if kind == "extra_forbidden":
+            location[-1:] = ["?"]  # the name of an unknown field is the caller's own word
         context = error.get("ctx") or {}
         # Messages made from `ctx.error` quote the input ("found `q` at 1"); the others are made from the schema only.
         message = "does not parse" if "error" in context else str(error.get("msg", ""))
-        yield {"loc": location, "type": str(error.get("type", "")), "msg": message}
+        yield {"loc": location, "type": kind, "msg": message}
 
 
 def problem(passage: Passage, what: Told) -> dict[str, Any]:
