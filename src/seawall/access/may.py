@@ -189,8 +189,11 @@ class _Decision:
     async def _intent(self, ruling: Ruling, instance: Any) -> Intent:
         requirement = self.requirement
         params: dict[str, Any] = {} if self.body is None else self.body.model_dump(mode="json")
+        # The caller chose these too, and whom a role goes to may stand in the path. A name with a blank is no body field.
+        path = {name: str(value) for name, value in self.request.path_params.items() if name != requirement.param}
+        if path:
+            params["the path"] = path
         if self.request.query_params:
-            # the caller chose these too; a name with a blank cannot be a field of the body
             params["the query"] = sorted(map(list, self.request.query_params.multi_items()))
         summary = requirement.describe(instance, self.body) if requirement.describe else None
         resource = f'{ruling.resource.type_name}::"{self.identity}"'

@@ -88,6 +88,9 @@ def build_app() -> FastAPI:
     async def parcels(visible: Annotated[Visible[Parcel], may_list(Parcel, "read")], scope: Scope) -> list[ParcelView]:
         return [reveal(ParcelView, one, scope) for one in await visible.all(Parcel.status == "paid", limit=3)]
 
+    @app.post("/parcels/{parcel_id}/refunds/to/{account}")
+    async def refund_to(parcel: ToRefund, body: RefundIn, account: str) -> None: ...
+
     @app.get("/team")
     async def team(tenant: Annotated[Tenant, may(Tenant, "manage_team")]) -> UUID:
         return tenant.id
@@ -241,6 +244,18 @@ async def test_an_approval_is_bound_to_the_object(client: httpx2.AsyncClient, ru
     runtime.step_ups.approved.add(runtime.step_ups.asked[0][0].digest)
     assert (await client.post(paths[1], json={"amount_minor": 15_000}, headers=as_("manager"))).status_code == 401
     assert (await client.post(paths[0], json={"amount_minor": 15_000}, headers=as_("manager"))).status_code == 200
+
+
+async def test_an_approval_is_bound_to_every_parameter_of_the_path(
+    client: httpx2.AsyncClient, runtime: MemoryRuntime
+) -> None:
+    runtime.rows = [parcel()]
+    path = f"/parcels/{runtime.rows[0].id}/refunds/to"
+    body = {"amount_minor": 15_000}
+    await client.post(f"{path}/ada", json=body, headers=as_("manager"))
+    runtime.step_ups.approved.add(runtime.step_ups.asked[0][0].digest)
+    assert (await client.post(f"{path}/eve", json=body, headers=as_("manager"))).status_code == 401
+    assert (await client.post(f"{path}/ada", json=body, headers=as_("manager"))).status_code == 200
 
 
 async def test_no_approval_helps_where_it_is_denied(client: httpx2.AsyncClient, runtime: MemoryRuntime) -> None:
