@@ -189,7 +189,7 @@ class _Decision:
     async def _intent(self, ruling: Ruling, instance: Any) -> Intent:
         requirement = self.requirement
         params: dict[str, Any] = {} if self.body is None else self.body.model_dump(mode="json")
-        # The caller chose these too, and whom a role goes to may stand in the path. A name with a blank is no body field.
+        # The caller chose these too: whom a role goes to stands in the path. A name with a blank is no body field.
         path = {name: str(value) for name, value in self.request.path_params.items() if name != requirement.param}
         if path:
             params["the path"] = path
