@@ -1,0 +1,36 @@
+"""Bare: FastAPI and SQLAlchemy's ORM as most apps use it, a hand-written WHERE, no protection at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, FastAPI, HTTPException
+from sqlalchemy import select
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from bench.apps.shape import OrderOut
+from models import Order
+
+TENANT = UUID(os.environ["BENCH_TENANT"])
+engine = create_async_engine(
+    make_url(os.environ["BENCH_OWNER_URL"]).set(drivername="postgresql+asyncpg"), pool_size=8, max_overflow=0
+)
+Session = async_sessionmaker(engine, expire_on_commit=False)
+app = FastAPI()
+
+
+async def database() -> AsyncIterator[AsyncSession]:
+    async with Session() as session, session.begin():
+        yield session
+
+
+@app.get("/api/orders/{order_id}")
+async def read(order_id: UUID, session: Annotated[AsyncSession, Depends(database)]) -> OrderOut:
+    order = await session.scalar(select(Order).where(Order.tenant_id == TENANT, Order.id == order_id))
+    if order is None:
+        raise HTTPException(404)
+    return OrderOut.model_validate(order)
