@@ -87,6 +87,8 @@ class Lease:
 
     async def flush(self) -> None:
         """Send the ORM's pending changes."""
+        if self._session is None and any(instance._sa_instance_state.modified for instance in self._adopted):
+            await self.session()  # a handler that only sets attributes of its object never asks for the session
         if self._session is not None:
             await self._session.flush()
 
