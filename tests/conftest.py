@@ -11,7 +11,22 @@ import pytest
 from seawall.store.embedded import EmbeddedServer
 from tests.support.databases import ScratchDatabase, scratch_database
 
+PROVE = "--prove"
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # Here and not beside the sabotages, because pytest reads options only from the outermost conftest.
+    parser.addoption(
+        PROVE, action="store_true", help="also run the long proofs, and all controls on each sabotaged app"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption(PROVE) and "prove" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("prove"):
+                item.add_marker(pytest.mark.skip(reason="a long proof: make prove"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,12 +21,6 @@ WRAPPER = "sabotaged_app"
 Sabotage = Callable[..., Awaitable[Result]]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--prove", action="store_true", default=False, help="run all controls on each broken app, not only its own"
-    )
-
-
 @pytest.fixture(scope="session")
 def controls() -> dict[str, Found]:
     return {found.id: found for found in discover()}
