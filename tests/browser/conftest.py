@@ -1,0 +1,98 @@
+"""A real Chromium in front of the real restaurant app: scaffolded, on a scratch database, over https."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from seawall.scaffold import new
+from seawall.testing import RunningApp, running
+
+ACTION_TIMEOUT_MS = 10_000
+SCREENSHOTS = os.environ.get("SEAWALL_SCREENSHOTS")
+"""A folder to put a picture of every page into, for people to look at."""
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    folder = new("restaurant", "shop", tmp_path_factory.mktemp("browser"))
+    with running(folder) as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, or the one that Playwright has installed."""
+    own = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=own, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(shop: RunningApp, chromium: Browser) -> Iterator[Visit]:
+    """`visit("harbour.manager", "/orders")`: a page of a new browser profile, signed in through the forms.
+
+    Whatever the browser complains about (a refused script or style, a failed request) fails the test.
+    """
+    complaints: list[str] = []
+    contexts = []
+
+    def visit(persona: str | None, path: str = "/", *, javascript: bool = True, width: int = 1200) -> Page:
+        context = chromium.new_context(
+            base_url=shop.base_url,
+            ignore_https_errors=True,  # the development CA is not in Chromium's own store
+            java_script_enabled=javascript,
+            viewport={"width": width, "height": 850},
+        )
+        context.set_default_timeout(ACTION_TIMEOUT_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+        page.on("console", lambda said: _heard(complaints, page, said.type, said.text))
+        if persona is None:
+            page.goto(path)
+        else:
+            _sign_in(page, shop, persona, path)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _heard(complaints: list[str], page: Page, kind: str, text: str) -> None:
+    # a challenge, a refusal and an expired sign-in are answers, which Chromium reports as failures to load
+    if kind == "error" and "status of 40" not in text:
+        complaints.append(f"{page.url}: {text}")
+
+
+def _sign_in(page: Page, shop: RunningApp, persona: str, path: str) -> None:
+    known = shop.personas[persona]
+    page.goto(f"/auth/sign-in?provider=dev&next={path}")
+    page.fill("[name=email]:visible", known["login"])
+    page.fill("[name=password]:visible", known["password"])
+    page.press("[name=password]:visible", "Enter")
+    page.wait_for_url(lambda url: url.startswith(shop.base_url + path))
+
+
+@pytest.fixture
+def picture() -> Callable[[Page, str], None]:
+    """`picture(page, "menu")` when SEAWALL_SCREENSHOTS names a folder."""
+
+    def take(page: Page, name: str) -> None:
+        if SCREENSHOTS:
+            page.screenshot(path=Path(SCREENSHOTS, f"{name}.png"), full_page=True)
+
+    return take
