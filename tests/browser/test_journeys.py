@@ -176,8 +176,8 @@ def test_a_courier_sees_the_address_and_no_payment(visit: Any, shop: RunningApp,
 def test_an_owner_runs_the_group(visit: Any, shop: RunningApp, picture: Any) -> None:
     page = visit("hill.owner", "/team")
     picture(page, "team")
-    page.get_by_label("Who").select_option(label="Bo Field")
-    page.get_by_label("Role").select_option("courier")
+    page.locator("[name=user_id]").select_option(label="Bo Field")
+    page.locator("[name=role]").select_option("courier")
     page.get_by_role("button", name="Give the role").click()
     row = page.get_by_role("row", name=re.compile("Bo Field"))
     expect(row.locator(".badge")).to_have_text(["Courier", "Customer"])
