@@ -71,8 +71,12 @@ class Operation:
         body: Any = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
-        """Send it. `body` is sent as JSON, or as form fields when the operation takes a form."""
+        """Send it. `body` is sent as JSON, or as form fields when the operation takes a form.
+
+        `cookies` go along with those of the client's jar, for this request only.
+        """
         options: dict[str, Any] = {
             "params": dict(query or {}),
             "headers": {"Accept": "application/json", **(headers or {})},

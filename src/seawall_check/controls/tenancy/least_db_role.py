@@ -1,19 +1,20 @@
 """The app's database role can do its work and nothing else.
 
 Why
-    Row-level security does not bind the owner of a table unless forced, never binds a superuser or a BYPASSRLS role, and
-    TRUNCATE, triggers and foreign-key checks go round it. An app that connects as the owner of its tables — the default
-    of most templates — has no second wall: one SQL injection reads, drops or rewrites everything.
+    Row-level security does not bind the owner of a table unless forced, never binds a superuser or a BYPASSRLS role,
+    and TRUNCATE, triggers and foreign-key checks go round it. An app that connects as the owner of its tables — the
+    default of most templates — has no second wall: one SQL injection reads, drops or rewrites everything.
 
 How it is attacked
-    The catalogue is asked what the app's role owns, inherits and may do. Then the role itself connects, shows that it can
-    read and write the rows of its tenant, and tries to leave its bounds: create, alter, truncate and drop tables, disable
-    triggers and policies, become another role, read and write files, run programs, and read or change the sessions, the
-    signing keys and whatever else the app names as protected. Every refusal must be PostgreSQL's own 42501.
+    The catalogue is asked what the app's role owns, inherits and may do. Then the role itself connects, shows that it
+    can read and write the rows of its tenant, and tries to leave its bounds: create, alter, truncate and drop tables,
+    disable triggers and policies, become another role, read and write files, run programs, and read or change the
+    sessions, the signing keys and whatever else the app names as protected. Every refusal must be PostgreSQL's 42501.
 
 How to fix
-    Let the app connect as `seawall_app` and only `seawall migrate` as `seawall_migrator`; `seawall migrate --print-roles`
-    prints the statements. Grant nothing by hand beyond SELECT, INSERT, UPDATE and DELETE on tenant tables.
+    Let the app connect as `seawall_app` and only `seawall migrate` as `seawall_migrator`;
+    `seawall migrate --print-roles` prints the statements. Grant nothing by hand beyond SELECT, INSERT,
+    UPDATE and DELETE on tenant tables.
 """
 
 from __future__ import annotations
@@ -83,7 +84,6 @@ def _statements(target: Target, table: Relation, roles: list[str]) -> dict[str, 
         "create a view": f"CREATE VIEW {schema}.intruder AS SELECT * FROM {table.sql}",
         "create a trigger": f"CREATE TRIGGER intruder BEFORE INSERT ON {table.sql}"
         " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-        "create an extension": "CREATE EXTENSION file_fdw",
         "create a role": "CREATE ROLE intruder LOGIN",
         "create a publication": f"CREATE PUBLICATION intruder FOR TABLE {table.sql}",
         f"truncate {table}": f"TRUNCATE {table.sql} CASCADE",
@@ -97,7 +97,7 @@ def _statements(target: Target, table: Relation, roles: list[str]) -> dict[str, 
         "read a file of the server": "SELECT pg_read_file('PG_VERSION')",
         "write a file of the server": "COPY (SELECT 1) TO '/dev/null'",
         "run a program on the server": "COPY (SELECT 1) TO PROGRAM 'true'",
-        "change a setting of the server": "ALTER SYSTEM SET log_connections = off",
+        "switch the server's log of statements off": "SET log_statement = 'none'",
         "give itself another right": f"ALTER ROLE {identifier(target.database.app_role)} BYPASSRLS",
     }
     for role in roles:

@@ -1,21 +1,21 @@
 """The database itself verifies whose rows it shows.
 
 Why
-    If the tenant is a plain setting (`SET app.tenant = '…'`), then whoever can run SQL — by an injection, a debug console
-    or a wrong line of code — can name any tenant. Here the setting is a context that only the database can mint, from a
-    live session, signed and short-lived; so knowing another tenant's id is worth nothing.
+    If the tenant is a plain setting (`SET app.tenant = '…'`), then whoever can run SQL — by an injection, a debug
+    console or a wrong line of code — can name any tenant. Here the setting is a context that only the database can
+    mint, from a live session, signed and short-lived; so knowing another tenant's id is worth nothing.
 
 How it is attacked
     As the app's own role. A context is taken from the session of a persona who has just signed in, and must work. Then
-    come: none, an empty one, a bare tenant id, contexts with the tenant, the user, the expiry or the signature altered,
-    cut off, doubled or in other letters, one properly signed but expired (with a properly signed live one as its match),
-    session-level settings, other setting names, and sessions that do not exist or have ended. A used connection must come
-    back empty. Last, two people of two tenants call the running app in turns, many at a time, to catch a context left on
-    a pooled connection.
+    come: none, an empty one, a bare tenant id, contexts with the tenant, any digit or the signature altered, cut off or
+    doubled, one properly signed but expired (with a properly signed live one as its match), settings for the session
+    and under other names, and sessions that do not exist or have ended. A used connection must come back empty. Last,
+    two people of two tenants call the running app in turns, many at a time, to catch a context left on a pooled
+    connection.
 
 How to fix
-    Set the context only with `SET LOCAL`, in the message of `BEGIN`, from what `seawall.admit()` returned; `scope` does so.
-    Never read the tenant from anything else than `seawall.tenant_id()` in a policy.
+    Set the context only with `SET LOCAL`, in the message of `BEGIN`, from what `seawall.admit()` returned; `scope` does
+    so. Never read the tenant from anything else than `seawall.tenant_id()` in a policy.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def _told(state: str, own: int, foreign: int) -> str:
 
 def _forgeries(context: str, mine: Tenant, theirs: Tenant) -> dict[str, str | None]:
     """Contexts that the database must not believe. They know nothing of its format but where the tenant's id stands."""
-    head, _, tail = context.rpartition(context[-65:-64] or ".")
+    cut = max((index for index, letter in enumerate(context) if not letter.isalnum()), default=len(context) // 2)
+    head, tail = context[: cut + 1], context[cut + 1 :]
     digits = [index for index, letter in enumerate(context) if letter.isdigit()]
     forged: dict[str, str | None] = {
         "use no context": None,
@@ -87,15 +88,13 @@ def _forgeries(context: str, mine: Tenant, theirs: Tenant) -> dict[str, str | No
         "use the bare id of the own tenant": mine.id,
         "use the bare id of another tenant": theirs.id,
         "use what is no context at all": "' OR true --",
-        "cut the signature off": head,
-        "leave the signature empty": context.removesuffix(tail),
-        "use a signature of zeros": head + context[-65:-64] + "0" * len(tail),
-        "use a random signature of the same length": head
-        + context[-65:-64]
-        + secrets.token_hex(len(tail))[: len(tail)],
+        "cut the signature off": context[:cut],
+        "leave the signature empty": head,
+        "use a signature of zeros": head + "0" * len(tail),
+        "use a random signature of the same length": head + secrets.token_hex(len(tail))[: len(tail)],
         "add something after the signature": context + "0",
         "use it twice over": context + context,
-        "use it with a NULL in place of the signature": head + context[-65:-64] + "NULL",
+        "use it with a NULL in place of the signature": head + "NULL",
     }
     if mine.id in context:
         forged["put another tenant's id into it"] = context.replace(mine.id, theirs.id)
