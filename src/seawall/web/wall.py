@@ -21,7 +21,8 @@ from seawall.core.ids import new_trace_id
 from seawall.core.scope import PASSAGE_KEY, Passage, Runtime
 from seawall.settings import Settings
 from seawall.web import csrf, errors
-from seawall.web.intake import Gone, Headers, Intake
+from seawall.web.intake import METHODS, Gone, Headers, Intake
+from seawall.web.logs import request_line
 from seawall.web.outlet import Outlet
 
 Message = MutableMapping[str, Any]
@@ -85,14 +86,12 @@ class Wall:
         finally:
             # Also when the task is cancelled: no transaction outlives its request.
             await outlet.close()
-        route = getattr(scope.get("route"), "path", "")
-        elapsed_ms = round((time.perf_counter() - started_s) * 1000, 1)
-        _LOG.info(
-            "request",
-            method=passage.method,
-            route=route,
+        request_line(
+            # A method of our own table or none: the caller's word is not written down.
+            method=passage.method if passage.method in METHODS else "-",
+            route=getattr(scope.get("route"), "path", "-"),
             status=outlet.status,
-            ms=elapsed_ms,
+            elapsed_s=time.perf_counter() - started_s,
             trace_id=passage.trace_id,
         )
 

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import structlog
+from tests.support.web import ask, make_app
 
 from seawall.web import logs
 
@@ -60,6 +61,22 @@ def test_a_stack_says_where_and_production_does_not_say_what(capsys, production)
     assert out.count("test_logs.py") == 4
     assert ("4242" in out) is not production
     assert not any(line.startswith("forged") for line in out.splitlines())
+
+
+async def test_a_request_is_one_line_without_its_path(tmp_path, capsys) -> None:
+    app, _ = make_app(tmp_path)
+    logs.configure(production=True)
+    await ask(app, "/things/77?token=t0p")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["method"], line["status"]) == ("request", "GET", 404)
+    assert line["route"] == "/things/{number}"
+    await ask(app, "/data", method='X"\n')
+    assert json.loads(capsys.readouterr().err)["method"] == "-"
+    logs.configure(production=False)
+    await ask(app, "/data?a=1")
+    (shown,) = capsys.readouterr().err.splitlines()
+    assert "200 GET /data " in shown
+    assert "a=1" not in shown
 
 
 def test_the_access_log_with_query_strings_is_off() -> None:
