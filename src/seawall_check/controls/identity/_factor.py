@@ -1,0 +1,130 @@
+"""A second factor as the judge's own authenticator app, and the step-up action that `[check.step_up]` names."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from seawall_check.document import Persona
+from seawall_check.errors import Unproven
+from seawall_check.probes.http import Operation
+from seawall_check.target import Target
+
+STEP_S = 30
+JSON = {"Accept": "application/json"}
+
+
+def totp(secret: str, step: int) -> str:
+    """The code of a time step (RFC 6238 with SHA-1 and six digits; RFC 4226 §5.3)."""
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+    digest = hmac.digest(key, struct.pack(">Q", step), "sha1")
+    offset = digest[-1] & 15
+    return f"{(int.from_bytes(digest[offset : offset + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06d}"
+
+
+@dataclass
+class Authenticator:
+    """Shows codes, each once, from the three steps that a sound server takes at a time."""
+
+    secret: str
+    last: int = 0
+
+    async def step(self) -> int:
+        """The next unused step; waits when all three are used or the oldest is about to run out."""
+        for _ in range(3 * STEP_S):
+            current = int(time.time()) // STEP_S
+            # The step before the current one is still taken, but must not run out on its way.
+            oldest = current - 1 if time.time() % STEP_S < STEP_S - 6 else current
+            candidate = max(oldest, self.last + 1)
+            if candidate <= current + 1:
+                self.last = candidate
+                return candidate
+            await asyncio.sleep(1)
+        raise Unproven("no time step came free")
+
+    async def code(self) -> str:
+        return totp(self.secret, await self.step())
+
+
+async def begin_enrolment(target: Target, client: httpx2.AsyncClient) -> Authenticator:
+    """Ask for a secret. Raises Unproven when the app gives none."""
+    if not target.sign_in.totp:
+        raise Unproven("target.json names no address for enrolling TOTP")
+    response = await client.get(target.sign_in.totp, headers=JSON)
+    secret = response.json().get("secret") if response.status_code == 200 else None
+    if not isinstance(secret, str):
+        raise Unproven(f"{target.sign_in.totp} gives no secret: {response.status_code}")
+    target.redactor.learn(secret)
+    return Authenticator(secret)
+
+
+async def enrol(target: Target, client: httpx2.AsyncClient) -> Authenticator:
+    """Enrol and confirm. Raises Unproven when that does not work."""
+    authenticator = await begin_enrolment(target, client)
+    response = await client.post(target.sign_in.totp, json={"code": await authenticator.code()}, headers=JSON)
+    if response.status_code >= 300:
+        raise Unproven(f"a right code does not confirm the factor: {response.status_code}")
+    return authenticator
+
+
+@dataclass
+class Action:
+    """The action that needs a step-up: `[check.step_up]` of seawall.toml."""
+
+    operation: Operation
+    role: str
+    below: dict[str, Any]
+    above: dict[str, Any]
+
+    @classmethod
+    def of(cls, target: Target) -> Action:
+        """Raises Unproven when the app's author names none."""
+        row = target.expectations.get("step_up")
+        if not isinstance(row, Mapping):
+            raise Unproven("seawall.toml has no [check.step_up]: which action needs a second factor?")
+        found = [one for one in target.operations if one.name == row.get("route")]
+        if not found:
+            raise Unproven(f"[check.step_up] names {row.get('route')!r}, which is not in the OpenAPI document")
+        return cls(found[0], str(row["role"]), dict(row["below"]), dict(row["above"]))
+
+    def personas(self, target: Target) -> tuple[Persona, ...]:
+        return target.who(role=self.role)
+
+    def objects(self, persona: Persona) -> list[dict[str, str]]:
+        """Path parameters, one set for each object that the persona may act on."""
+        name = self.operation.path_names[0]
+        return [{name: one} for one in persona.objects.get(name, ())]
+
+    async def send(
+        self, client: httpx2.AsyncClient, path: Mapping[str, str], body: Mapping[str, Any]
+    ) -> httpx2.Response:
+        return await self.operation.send(client, path, body=dict(body))
+
+    async def challenge(self, client: httpx2.AsyncClient, path: Mapping[str, str], body: Mapping[str, Any]) -> str:
+        """Try without a factor; the address where it can be approved. Raises Unproven when there is none."""
+        response = await self.send(client, path, body)
+        return approval_address(response)
+
+
+def approval_address(response: httpx2.Response) -> str:
+    """Where the 401 of a step-up says that the action can be approved. Raises Unproven when it is none."""
+    told = response.json() if "json" in response.headers.get("content-type", "") else {}
+    if response.status_code != 401 or not isinstance(told.get("step_up"), str):
+        raise Unproven(f"no step-up challenge was given: {response.status_code}")
+    return str(told["step_up"])
+
+
+def dearer(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same body with its first number raised by one: nearly what was approved."""
+    for name, value in body.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {**body, name: value + 1}
+    raise Unproven("the body of [check.step_up] holds no number to raise")
