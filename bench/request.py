@@ -51,17 +51,23 @@ TOKEN = secrets.token_urlsafe(32)
 
 ASSEMBLED_SQL = """
 CREATE SCHEMA assembled;
-CREATE TABLE assembled.users (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, roles jsonb NOT NULL, venues jsonb NOT NULL);
-CREATE TABLE assembled.sessions (token_hash bytea PRIMARY KEY, user_id uuid NOT NULL REFERENCES assembled.users,
+CREATE TABLE assembled.users (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, roles jsonb NOT NULL, venues jsonb NOT
+NULL); CREATE TABLE assembled.sessions (token_hash bytea PRIMARY KEY, user_id uuid NOT NULL REFERENCES assembled.users,
                                  expires_at timestamptz NOT NULL);
-CREATE TABLE assembled.orders (LIKE app.orders INCLUDING DEFAULTS);
+CREATE TABLE assembled.orders (LIKE app.orders);
 INSERT INTO assembled.orders SELECT * FROM app.orders;
-ALTER TABLE assembled.orders ALTER COLUMN tenant_id DROP DEFAULT, ADD PRIMARY KEY (tenant_id, id);
-ALTER TABLE assembled.orders ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON assembled.orders USING (tenant_id = (SELECT nullif(current_setting('app.tenant_id', true), '')::uuid));
-CREATE TABLE assembled.audit (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, user_id uuid NOT NULL, event jsonb NOT NULL);
-GRANT USAGE ON SCHEMA assembled TO seawall_app;
-GRANT SELECT ON assembled.users, assembled.sessions, assembled.orders TO seawall_app;
+ALTER TABLE assembled.orders ADD PRIMARY KEY (tenant_id, id), ENABLE ROW LEVEL SECURITY;
+CREATE TABLE assembled.order_lines (LIKE app.order_lines);
+INSERT INTO assembled.order_lines SELECT * FROM app.order_lines;
+ALTER TABLE assembled.order_lines ADD PRIMARY KEY (tenant_id, id), ENABLE ROW LEVEL SECURITY;
+CREATE INDEX ON assembled.order_lines (order_id);
+CREATE POLICY tenant ON assembled.orders
+    USING (tenant_id = (SELECT nullif(current_setting('app.tenant_id', true), '')::uuid));
+CREATE POLICY tenant ON assembled.order_lines
+    USING (tenant_id = (SELECT nullif(current_setting('app.tenant_id', true), '')::uuid));
+CREATE TABLE assembled.audit (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, user_id uuid NOT NULL, event jsonb NOT
+NULL); GRANT USAGE ON SCHEMA assembled TO seawall_app;
+GRANT SELECT ON assembled.users, assembled.sessions, assembled.orders, assembled.order_lines TO seawall_app;
 GRANT INSERT ON assembled.audit TO seawall_app;
 """
 
@@ -100,13 +106,14 @@ async def prepare(folder: Path, database: DevelopmentDatabase) -> Stage:
     order = manager.objects["order_id"][0]
     columns = [c.name for c in models.Order.__table__.columns if c.name != "id"]
     listed = ", ".join(columns)
+    copied = listed.replace("number", "1000 + row_number() OVER ()")
     await owner.execute(
-        f"INSERT INTO app.orders ({listed}) SELECT {listed.replace('number', '1000 + row_number() OVER ()')} FROM app.orders,"
+        f"INSERT INTO app.orders ({listed}) SELECT {copied} FROM app.orders,"
         f" generate_series(1, {ORDERS} / (SELECT count(*)::int FROM app.orders)) AS g"
     )
     await owner.execute(
         "INSERT INTO seawall.sessions (token_hash, user_id, tenant_id, epoch, idle_timeout_s, expires_at)"
-        " VALUES (sha256($1), $2, $3, (SELECT epoch FROM seawall.users WHERE id = $2), 86400, now() + interval '1 day')",
+        " SELECT sha256($1), id, $3, epoch, 86400, now() + interval '1 day' FROM seawall.users WHERE id = $2",
         TOKEN.encode(), manager.user_id, manager.tenant_id,
     )  # fmt: skip
     await owner.execute(ASSEMBLED_SQL)
@@ -167,7 +174,7 @@ def _wait_for(stage: Stage, variant: str, process: subprocess.Popen[bytes]) -> N
             time.sleep(0.1)
             continue
         order = answer.json()
-        if answer.status_code != 200 or order["id"] != stage.order or "card_last4" not in order:
+        if answer.status_code != 200 or order["id"] != stage.order or "card_last4" not in order or not order["lines"]:
             raise SystemExit(f"{variant} answers {answer.status_code}: {answer.text[:300]}")
         return
     raise SystemExit(f"{variant} did not start:\n{Path(stage.folder, f'{variant}.log').read_text()[-3000:]}")
@@ -213,7 +220,10 @@ def main() -> None:
                         one.rates.append(rate)
                         one.p50_ms.append(p50)
                         one.p99_ms.append(p99)
-                        print(f"round {number}  {variant:10} {rate:8.0f}/s  p50 {p50:6.2f} ms  p99 {p99:6.2f} ms", flush=True)
+                        print(
+                            f"round {number}  {variant:10} {rate:8.0f}/s  p50 {p50:6.2f} ms  p99 {p99:6.2f} ms",
+                            flush=True,
+                        )
             finally:
                 asyncio.run(database.drop())
     report(measured)

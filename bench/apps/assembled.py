@@ -1,6 +1,7 @@
 """Assembled: the same protection put together from what people use today.
 
-A SQLAlchemy session table, slowapi's limiter, casbin's enforcer, `set_config` for row-level security, an audit row a request.
+A SQLAlchemy session table, slowapi's limiter, casbin's enforcer, `set_config` for row-level security, an audit row a
+request.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
 
-from bench.apps.shape import OrderOut
+from bench.apps.shape import LineOut, OrderOut
 
 URL = make_url(os.environ["BENCH_ASSEMBLED_URL"]).set(drivername="postgresql+asyncpg")
 CASBIN_MODEL = """
@@ -82,6 +83,18 @@ class Order(Base):
     paid_at: Mapped[datetime | None]
     paid_minor: Mapped[int]
     refunded_minor: Mapped[int]
+
+
+class OrderLine(Base):
+    __tablename__ = "order_lines"
+    __table_args__ = {"schema": "assembled"}  # noqa: RUF012
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    order_id: Mapped[UUID]
+    dish_id: Mapped[UUID]
+    name: Mapped[str]
+    price_minor: Mapped[int]
+    quantity: Mapped[int]
 
 
 class AuditRow(Base):
@@ -167,4 +180,7 @@ async def read(
             id=uuid.uuid4(), tenant_id=user.tenant_id, user_id=user.id, event={"action": "read", "order": str(order_id)}
         )
     )
-    return OrderOut.model_validate(order)
+    lines = await session.scalars(select(OrderLine).where(OrderLine.order_id == order_id).order_by(OrderLine.name))
+    out = OrderOut.model_validate(order)
+    out.lines = [LineOut.model_validate(line) for line in lines]
+    return out

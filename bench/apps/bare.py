@@ -8,12 +8,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, HTTPException
+from models import Order, OrderLine
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from bench.apps.shape import OrderOut
-from models import Order
+from bench.apps.shape import LineOut, OrderOut
 
 TENANT = UUID(os.environ["BENCH_TENANT"])
 engine = create_async_engine(
@@ -33,4 +33,9 @@ async def read(order_id: UUID, session: Annotated[AsyncSession, Depends(database
     order = await session.scalar(select(Order).where(Order.tenant_id == TENANT, Order.id == order_id))
     if order is None:
         raise HTTPException(404)
-    return OrderOut.model_validate(order)
+    lines = await session.scalars(
+        select(OrderLine).where(OrderLine.tenant_id == TENANT, OrderLine.order_id == order_id).order_by(OrderLine.name)
+    )
+    out = OrderOut.model_validate(order)
+    out.lines = [LineOut.model_validate(line) for line in lines]
+    return out

@@ -10,10 +10,11 @@ from uuid import UUID
 import asyncpg
 from fastapi import FastAPI, HTTPException
 
-from bench.apps.shape import COLUMNS, OrderOut
+from bench.apps.shape import COLUMNS, LINE_COLUMNS, OrderOut
 
 TENANT = UUID(os.environ["BENCH_TENANT"])
 QUERY = f"SELECT {', '.join(COLUMNS)} FROM app.orders WHERE tenant_id = $1 AND id = $2"
+LINES = f"SELECT {', '.join(LINE_COLUMNS)} FROM app.order_lines WHERE tenant_id = $1 AND order_id = $2 ORDER BY name"
 
 
 @asynccontextmanager
@@ -27,7 +28,9 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/api/orders/{order_id}")
 async def read(order_id: UUID) -> OrderOut:
-    row = await app.state.pool.fetchrow(QUERY, TENANT, order_id)
-    if row is None:
-        raise HTTPException(404)
-    return OrderOut(**row)
+    async with app.state.pool.acquire() as connection:
+        row = await connection.fetchrow(QUERY, TENANT, order_id)
+        if row is None:
+            raise HTTPException(404)
+        lines = await connection.fetch(LINES, TENANT, order_id)
+    return OrderOut(**row, lines=[dict(line) for line in lines])

@@ -8,6 +8,15 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 
+class LineOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    dish_id: UUID
+    name: str
+    price_minor: int
+    quantity: int
+
+
 class OrderOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
@@ -28,6 +37,8 @@ class OrderOut(BaseModel):
     paid_at: datetime | None
     paid_minor: int
     refunded_minor: int
+    lines: list[LineOut] = []
 
 
-COLUMNS = tuple(OrderOut.model_fields)
+COLUMNS = tuple(name for name in OrderOut.model_fields if name != "lines")
+LINE_COLUMNS = tuple(LineOut.model_fields)

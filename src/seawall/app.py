@@ -3,9 +3,9 @@
     app = FastAPI()
     sea = Seawall(app, edition="2026.11")
 
-From outside to inside, a request passes `web.Wall` (limits, CSRF, headers, errors, the last gate), identity's session cookie,
-FastAPI's routing, then the route's one decision, then the handler. At start, before the first request, every gate that can
-refuse does: settings, policies, routes, the database's role, every table's wall, the clock.
+From outside to inside, a request passes `web.Wall` (limits, CSRF, headers, errors, the last gate), identity's session
+cookie, FastAPI's routing, then the route's one decision, then the handler. At start, before the first request, every
+gate that can refuse does: settings, policies, routes, the database's role, every table's wall, the clock.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 EDITIONS = ("2026.11",)
-"""Each edition is a promise of what is enforced. A new control warns under an older edition and enforces under its own."""
+"""Each edition promises what is enforced: a new control warns under an older edition, and enforces under its own."""
 
 _log = structlog.get_logger("seawall")
 

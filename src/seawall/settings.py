@@ -1,12 +1,13 @@
 """Settings: `seawall.toml`, overridden by environment variables `SEAWALL_<SECTION>__<NAME>`.
 
-Secrets are never in `seawall.toml`; a client secret or a database password comes from the environment. Every bound has its
-unit in its name.
+Secrets are never in `seawall.toml`; a client secret or a database password comes from the environment. Every bound has
+its unit in its name.
 """
 
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -172,10 +173,16 @@ def load(root: Path | None = None) -> Settings:
         model_config = SettingsConfigDict(toml_file=folder / SETTINGS_FILE)
 
     values: dict[str, Any] = {"root": folder}
-    if "DATABASE_URL" in os.environ:
-        os.environ.setdefault("SEAWALL_DATABASE__URL", os.environ["DATABASE_URL"])
+    if "DATABASE_URL" in os.environ and "SEAWALL_DATABASE__URL" not in os.environ:
+        values["database"] = {"url": os.environ["DATABASE_URL"]}
     try:
         return Here(**values)
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(
+            f"{SETTINGS_FILE} is not TOML: {error}",
+            why="settings that cannot be read are not replaced by defaults in silence",
+            fix=f"mend that line of {SETTINGS_FILE}",
+        ) from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"

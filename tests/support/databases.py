@@ -69,7 +69,8 @@ class ScratchDatabase:
         places = ", ".join(f"${n}" for n in range(4, 4 + len(values)))
         await self.owner.execute(
             f"INSERT INTO seawall.sessions (token_hash, user_id, tenant_id, epoch, expires_at, {names})"
-            f" VALUES ($1, $2, $3, (SELECT epoch FROM seawall.users WHERE id = $2), now() + interval '1 hour', {places})",
+            " VALUES ($1, $2, $3, (SELECT epoch FROM seawall.users WHERE id = $2), now() + interval '1 hour',"
+            f" {places})",
             token_hash(token), user_id, tenant_id, *values.values(),
         )  # fmt: skip
         return token

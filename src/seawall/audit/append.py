@@ -37,7 +37,9 @@ async def append_as(
     user_id: UUID | None = None,
     session_id: UUID | None = None,
 ) -> None:
-    """Write events as `seawall_identity`, which knows the actor before there is a context. Same transaction as its change."""
+    """Write events as `seawall_identity`, which knows the actor before there is a context. Same transaction as its
+    change.
+    """
     if events:
         await connection.fetchrow(
             "SELECT seawall.audit_append_as($1, $2, $3, $4)",

@@ -1,7 +1,7 @@
 """Ordinary allowed reads, written in bounded batches.
 
-A read changes nothing, so its event need not hold up the answer. What may be lost on a crash is at most one second of reads;
-what is lost while running is counted, logged and written into the log itself.
+A read changes nothing, so its event need not hold up the answer. What may be lost on a crash is at most one second of
+reads; what is lost while running is counted, logged and written into the log itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""`seawall check`: the judge's own command. It knows nothing of this library; only this line brings the two together."""
+"""`seawall check`: the judge's own command. It knows nothing of this library; only this line brings the two
+together.
+"""
 
 from seawall_check.cli import EPILOG, check
 

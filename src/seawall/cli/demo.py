@@ -106,7 +106,9 @@ def _summary(output: Path, code: int, seconds: float, address: str, console: Con
     if not report.exists():
         return
     counts = json.loads(report.read_text())["summary"]
-    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if isinstance(number, int) and number)
+    verdicts = ", ".join(
+        f"{number} {verdict}" for verdict, number in counts.items() if isinstance(number, int) and number
+    )
     lines = [f"{verdicts}   [dim]in {seconds:.0f} s[/]", f"evidence: {escape(str(output / 'report.html'))}"]
     if address:
         lines += [

@@ -7,8 +7,9 @@
         ├── TooLarge 413 · WrongContentType 415 · Unprocessable 422 · TooMany 429 · Unavailable 503
         └── StepUpRequired 401      a fresh factor is wanted, RFC 9470
 
-A `Refused` says *what* happened, *why* it matters and the one-line *fix*. A `Problem` carries a stable `code` and a short
-`detail` that is safe to show; the trace id is added at the edge. Neither ever carries rows, policies or personal data.
+A `Refused` says *what* happened, *why* it matters and the one-line *fix*. A `Problem` carries a stable `code` and a
+short `detail` that is safe to show; the trace id is added at the edge. Neither ever carries rows, policies or personal
+data.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ class Unavailable(Problem):
 class StepUpRequired(Problem):
     """The action is possible for this person, but only with a fresh factor bound to exactly this action.
 
-    Answered as an RFC 9470 challenge (`insufficient_user_authentication`) to API clients and as a redirect to the approval
-    page to people.
+    Answered as an RFC 9470 challenge (`insufficient_user_authentication`) to API clients and as a redirect to the
+    approval page to people.
 
     Args:
         challenge_id: names the pending challenge, which the server holds.

@@ -44,7 +44,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Assurance:
-    """How sure we are of the person: `aal` per NIST SP 800-63B (1 = one factor, 2 = two), and when they last proved it."""
+    """How sure we are of the person: `aal` per NIST SP 800-63B (1 = one factor, 2 = two), and since when."""
 
     aal: int
     authenticated_at: datetime
@@ -55,7 +55,8 @@ class Assurance:
 class Principal:
     """A person admitted by the database. Only `store` makes one, from a live session.
 
-    `context` is the signed, expiring tenant context that only the database can mint; it goes into `BEGIN` and nowhere else.
+    `context` is the signed, expiring tenant context that only the database can mint; it goes into `BEGIN` and nowhere
+    else.
     """
 
     user_id: UUID
@@ -94,7 +95,7 @@ class Transaction(Protocol):
         ...
 
     def adopt(self, instance: object) -> None:
-        """Take a detached ORM instance that was loaded with raw SQL: it is persistent in the ORM session once that opens."""
+        """Take in an object that was loaded by raw SQL, so that the ORM session sees it as its own."""
         ...
 
     async def session(self) -> AsyncSession:
@@ -105,7 +106,8 @@ class Transaction(Protocol):
 class Runtime(Protocol):
     """What `app.py` wires together for the life of the process, as far as headings may know it."""
 
-    step_ups: StepUps
+    @property
+    def step_ups(self) -> StepUps: ...
 
     def render(self, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Response:
         """An HTML page from a template, auto-escaped, with this response's nonce."""
@@ -183,7 +185,7 @@ class Passage:
 
 
 class Scope:
-    """What a handler may do within a decided request. Made by access after its decision; there is no other way to one."""
+    """What a handler may do within a decided request. Only access makes one, after its decision."""
 
     __slots__ = ("_passage", "principal")
 

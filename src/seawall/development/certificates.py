@@ -1,6 +1,7 @@
 """A development certificate authority, so that `__Host-` cookies and HSTS are real from the first run.
 
-The key stays in the app's state folder (mode 0600), is valid for this machine's loopback names only, and dies in a year.
+The key stays in the app's state folder (mode 0600), is valid for this machine's loopback names only, and dies in a
+year.
 """
 
 from __future__ import annotations

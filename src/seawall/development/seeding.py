@@ -7,8 +7,8 @@
         await sow.person(tenant, "Ben", "ben@harbour.example", "manager", scope=venue)
         sow.expose(tenant, venue_id=[venue.id])
 
-Rows go in as the app's role under a context that the database minted for that tenant, so a seed cannot do what the app could
-not. People get accounts at the development provider, which exists in development only.
+Rows go in as the app's role under a context that the database minted for that tenant, so a seed cannot do what the app
+could not. People get accounts at the development provider, which exists in development only.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class Sow:
         scope: Any = None,
         password: str = DEVELOPMENT_PASSWORD,
     ) -> UUID:
-        """A person with a role, tenant-wide or for one object (`scope`, such as a `Venue`), and a development account."""
+        """A person with a role, tenant-wide or for one object (`scope`, such as a `Venue`), and a development
+        account.
+        """
         scope_type = type(scope).__name__ if scope is not None else None
         scope_id = scope.id if scope is not None else None
         async with self._owner.transaction():

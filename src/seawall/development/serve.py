@@ -1,7 +1,7 @@
 """`seawall dev`: database, certificates, migrations, seed, then the app over https, in one process.
 
-Order matters: the environment must say where the database is before the app's module is imported, and every gate that can
-refuse does so before the port opens.
+Order matters: the environment must say where the database is before the app's module is imported, and every gate that
+can refuse does so before the port opens.
 """
 
 from __future__ import annotations
@@ -69,11 +69,10 @@ def serve(
             fix="use `seawall serve` in production",
         )
     listening = _listen(port)
-    host_port = listening.getsockname()[1]
     certificates = ensure(settings.state_directory / "certificates")
     say("certificates: a development CA for localhost")
     with development_database(settings, scratch=scratch) as database:
-        _run_loop(_serve(settings, database, certificates, listening, host_port, scratch, started, say, ready))
+        _run_loop(_Dev(settings, database, certificates, listening, scratch, started, say, ready).serve())
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -85,40 +84,43 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def _serve(
-    settings: Settings,
-    database: DevelopmentDatabase,
-    certificates: Certificates,
-    listening: socket.socket,
-    port: int,
-    scratch: bool,
-    started: float,
-    say: Callable[[str], None],
-    ready: Callable[[Running], None],
-) -> None:
-    try:
-        fresh = await database.create()
-        say(f"database: {database.name} on the embedded PostgreSQL")
-        os.environ.update(database.environment())
-        os.environ["SEAWALL_ROOT"] = str(settings.root)
-        app = import_app(settings)
-        await database.migrate(AppTables(settings.root / "migrations", Tenanted.metadata))
-        say("migrations: up to date, every table walled")
-        sow = await _seed(settings, database) if fresh else None
-        if sow is not None:
-            say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
-        base_url = f"https://localhost:{port}"
+@dataclass(frozen=True)
+class _Dev:
+    """One run of the app in development."""
 
-        def told() -> None:
-            target = os.environ.get(TARGET_FILE_VARIABLE)
-            if target and scratch and sow is not None:
-                write_target(Path(target), target_document(settings, base_url, certificates, database, sow))
-            ready(Running(base_url, database, certificates, sow, time.monotonic() - started))
+    settings: Settings
+    database: DevelopmentDatabase
+    certificates: Certificates
+    listening: socket.socket
+    scratch: bool
+    started: float
+    say: Callable[[str], None]
+    ready: Callable[[Running], None]
 
-        await _run(app, listening, certificates, told)
-    finally:
-        if scratch:
-            await database.drop()
+    async def serve(self) -> None:
+        try:
+            fresh = await self.database.create()
+            self.say(f"database: {self.database.name} on the embedded PostgreSQL")
+            os.environ.update(self.database.environment())
+            os.environ["SEAWALL_ROOT"] = str(self.settings.root)
+            app = import_app(self.settings)
+            await self.database.migrate(AppTables(self.settings.root / "migrations", Tenanted.metadata))
+            self.say("migrations: up to date, every table walled")
+            sow = await _seed(self.settings, self.database) if fresh else None
+            if sow is not None:
+                self.say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
+            await _run(app, self.listening, self.certificates, lambda: self._tell(sow))
+        finally:
+            if self.scratch:
+                await self.database.drop()
+
+    def _tell(self, sow: Sow | None) -> None:
+        base_url = f"https://localhost:{self.listening.getsockname()[1]}"
+        target = os.environ.get(TARGET_FILE_VARIABLE)
+        if target and self.scratch and sow is not None:
+            document = target_document(self.settings, base_url, self.certificates, self.database, sow)
+            write_target(Path(target), document)
+        self.ready(Running(base_url, self.database, self.certificates, sow, time.monotonic() - self.started))
 
 
 def import_app(settings: Settings) -> Any:
@@ -204,7 +206,8 @@ async def _run(app: Any, listening: socket.socket, certificates: Certificates, r
         ssl_ciphers="ECDHE+AESGCM:ECDHE+CHACHA20",
         timeout_graceful_shutdown=1,
     )
-    # uvicorn raises the signal that stopped it once more when it is done; the scratch database is still to be dropped then
+    # uvicorn raises the signal that stopped it once more when it is done; the scratch database is still to be dropped
+    # then
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     await _Server(config, ready).serve(sockets=[listening])

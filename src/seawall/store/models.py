@@ -34,8 +34,8 @@ NAMING = {
 class Tenanted(DeclarativeBase):
     """A row that belongs to exactly one tenant.
 
-    Set `__audited__ = True` (or the kind of event, such as `"payments.refund"`) and the database refuses to commit a change
-    that comes without its audit event.
+    Set `__audited__ = True` (or the kind of event, such as `"payments.refund"`) and the database refuses to commit a
+    change that comes without its audit event.
     """
 
     __abstract__ = True

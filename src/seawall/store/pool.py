@@ -1,8 +1,9 @@
 """A pool of asyncpg connections, kept by SQLAlchemy's own pool.
 
-Both faces of one physical connection are needed: raw asyncpg for the hot path, and SQLAlchemy's adapter for the ORM. asyncpg's
-pool invalidates prepared statements at every release, so the adapter's cache would be worthless; SQLAlchemy's does not.
-Connections run in autocommit for SQLAlchemy: the transaction belongs to the lease, which says `BEGIN` and `COMMIT` itself.
+Both faces of one physical connection are needed: raw asyncpg for the hot path, and SQLAlchemy's adapter for the ORM.
+asyncpg's pool invalidates prepared statements at every release, so the adapter's cache would be worthless; SQLAlchemy's
+does not. Connections run in autocommit for SQLAlchemy: the transaction belongs to the lease, which says `BEGIN` and
+`COMMIT` itself.
 """
 
 from __future__ import annotations
@@ -72,6 +73,16 @@ class Pool:
             },
         )
         self._pool = self._engine.sync_engine.pool
+        # SQLAlchemy's adapter wraps what asyncpg raises while connecting, and only then
+        dbapi: Any = self._engine.dialect.dbapi
+        self._failures = (
+            PoolTimeout,
+            TimeoutError,
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            dbapi.Error,
+        )
 
     async def take(self) -> Loan:
         """A live connection.
@@ -82,7 +93,7 @@ class Pool:
         for _ in range(CONNECT_ATTEMPTS):
             try:
                 loan = Loan(self._engine, await greenlet_spawn(self._pool.connect))
-            except (PoolTimeout, TimeoutError, OSError, asyncpg.PostgresError):
+            except self._failures:
                 raise Unavailable("The database is busy.") from None
             if not loan.raw.is_closed():
                 return loan

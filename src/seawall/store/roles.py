@@ -31,7 +31,8 @@ _PLAIN = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"
 def role_statements() -> list[str]:
     """SQL that makes the roles of a cluster; safe to run again."""
     made = [
-        f"DO $$ BEGIN CREATE ROLE {role} {login} {_PLAIN}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        f"DO $$ BEGIN CREATE ROLE {role} {login} {_PLAIN};"
+        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         for role, login in [(OWNER, "NOLOGIN"), *((role, "LOGIN") for role in LOGIN_ROLES)]
     ]
     # NOINHERIT membership: the migrator owns nothing until it says SET ROLE
@@ -50,7 +51,9 @@ def database_statements(database: str) -> list[str]:
 
 
 async def ensure_roles(connection: asyncpg.Connection) -> None:
-    """Make the roles, as a superuser. Two processes may do so at once: role DDL of PostgreSQL is not idempotent, so lock."""
+    """Make the roles, as a superuser. Two processes may do so at once: role DDL of PostgreSQL is not idempotent, so
+    lock.
+    """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(7309453)")
         for statement in role_statements():

@@ -1,7 +1,7 @@
 """Run a plain SQL file from an Alembic revision.
 
-Functions in PL/pgSQL read best as SQL, and one file of many statements needs PostgreSQL's simple protocol, which asyncpg
-offers on its own connection only.
+Functions in PL/pgSQL read best as SQL, and one file of many statements needs PostgreSQL's simple protocol, which
+asyncpg offers on its own connection only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The walls around the app's tables: raised after every migration, checked at every start.
 
-A table gets them by existing: no model, migration or prompt has to ask. What cannot be walled (no `tenant_id`, a key that
-does not carry it, a policy that is not the canonical one) is refused with the line that mends it.
+A table gets them by existing: no model, migration or prompt has to ask. What cannot be walled (no `tenant_id`, a key
+that does not carry it, a policy that is not the canonical one) is refused with the line that mends it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ UNION ALL SELECT c.relname, 'is a view that runs with its owner''s rights'
 UNION ALL SELECT c.relname, 'is a materialised view or foreign table, which row-level security cannot guard'
     FROM pg_class c WHERE c.relnamespace = to_regnamespace('{APP_SCHEMA}') AND c.relkind IN ('m', 'f')
 ORDER BY 1, 2
-"""
+"""  # noqa: S608 - only constants of this file go in
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def refusal(faults: list[Fault]) -> Refused:
     return Refused(
         f"these tables stand outside the tenant wall:\n{listed}",
         why="a row that the database does not guard is a row that one forgotten WHERE gives to another tenant",
-        fix="derive the model from Tenanted, link with refers_to(...), put tenant_id into every key, then `seawall migrate`",
+        fix="derive the model from Tenanted, link with refers_to(...), put tenant_id into every key; `seawall migrate`",
     )
 
 

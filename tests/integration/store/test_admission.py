@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from tests.support.databases import ScratchDatabase
 
 from seawall.core.errors import NotSignedIn
 from seawall.core.ids import token_hash
 from seawall.store.roles import APP, AUDITOR, IDENTITY, MIGRATOR, WORKER
-from tests.support.databases import ScratchDatabase
 
 
 async def _admitted(scratch: ScratchDatabase, **columns: object):
@@ -82,7 +82,7 @@ async def _tenant_under(connection: asyncpg.Connection, context: str):
 
 
 async def test_a_context_cannot_be_forged_altered_or_outlived(scratch: ScratchDatabase) -> None:
-    tenant, user, token = await _admitted(scratch)
+    tenant, _, token = await _admitted(scratch)
     other = await scratch.tenant()
     principal = await scratch.database.admit(token_hash(token))
     assert principal is not None
@@ -173,7 +173,7 @@ async def test_a_swallowed_database_error_does_not_pass_as_a_commit(scratch: Scr
         "UPDATE seawall.audit_events SET outcome = 'success'",
         "DELETE FROM seawall.audit_events",
         "TRUNCATE seawall.audit_events",
-        "INSERT INTO seawall.memberships (tenant_id, user_id, role) SELECT gen_random_uuid(), gen_random_uuid(), 'owner'",
+        "INSERT INTO seawall.memberships (tenant_id, user_id, role) VALUES (uuidv7(), uuidv7(), 'owner')",
         "SELECT seawall.mint(gen_random_uuid(), NULL, NULL, 'session')",
         "SELECT seawall.verify('x')",
         "SELECT seawall.new_context_key()",
@@ -211,7 +211,7 @@ async def test_login_roles_are_plain(shared_scratch: ScratchDatabase) -> None:
 
 
 async def test_a_worker_gets_a_context_only_with_a_job(scratch: ScratchDatabase) -> None:
-    tenant, user, token = await _admitted(scratch)
+    tenant, _, token = await _admitted(scratch)
     principal = await scratch.database.admit(token_hash(token))
     assert principal is not None
     worker = await scratch.connect(WORKER)

@@ -1,4 +1,6 @@
-"""Alembic's environment for both trees: Seawall's schema and the app's. `seawall.store.migrate` hands over the connection."""
+"""Alembic's environment for both trees: Seawall's schema and the app's. `seawall.store.migrate` hands over the
+connection.
+"""
 
 from alembic import context
 

@@ -1,0 +1,141 @@
+"""For an app's own tests: the real app, on a scratch database, over https, with people signed in.
+
+    @pytest.fixture(scope="session")
+    def shop():
+        with running() as app:
+            yield app
+
+    def test_a_courier_sees_no_payment(shop):
+        order = shop.client("harbour.courier").get("/api/deliveries").json()[0]
+        assert "card_last4" not in order
+
+Nothing is mocked: the sign-in is the OIDC flow, the database is PostgreSQL, the walls are up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+READY_TIMEOUT_S = 60
+
+
+@dataclass
+class RunningApp:
+    """A running app and the people it was seeded with."""
+
+    base_url: str
+    target: dict[str, Any]
+    _clients: dict[str, httpx2.Client] = field(default_factory=dict)
+
+    @property
+    def personas(self) -> dict[str, dict[str, Any]]:
+        """Everybody the seed named, by name: `tenant`, `role`, `user_id`, `login`, `objects`."""
+        return {persona["name"]: persona for persona in self.target["personas"]}
+
+    def client(self, persona: str | None = None) -> httpx2.Client:
+        """A client signed in as a persona, kept for the next call; without a name, one that is not signed in."""
+        if persona is None:
+            return self._new_client()
+        if persona not in self._clients:
+            self._clients[persona] = self.sign_in(persona)
+        return self._clients[persona]
+
+    def sign_in(self, persona: str) -> httpx2.Client:
+        """A new session for a persona, through the development provider's form."""
+        known = self.personas[persona]
+        client = self._new_client()
+        start = self.target["sign_in"]
+        form_page = client.get(start["start"], follow_redirects=True, headers={"Accept": "text/html"})
+        form = _Form(start["login_field"])
+        form.feed(form_page.text)
+        fields = form.fields | {start["login_field"]: known["login"], start["password_field"]: known["password"]}
+        answer = client.post(
+            form_page.url.join(form.action), data=fields, follow_redirects=True, headers={"Accept": "text/html"}
+        )
+        if start["session_cookie"] not in client.cookies:
+            raise AssertionError(f"{persona} could not sign in: {answer.status_code} at {answer.url.path}")
+        return client
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+    def _new_client(self) -> httpx2.Client:
+        return httpx2.Client(
+            base_url=self.base_url,
+            verify=self.target["ca_file"],
+            headers={"Origin": self.base_url, "Accept": "application/json"},
+            timeout=20,
+        )
+
+
+class _Form(HTMLParser):
+    """The action and hidden fields of the form that holds a given field."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__()
+        self._wanted = wanted
+        self._current: tuple[str, dict[str, str]] = ("", {})
+        self.action = ""
+        self.fields: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._current = (values.get("action", ""), {})
+        elif tag == "input" and values.get("name"):
+            self._current[1][values["name"]] = values.get("value", "")
+            if values["name"] == self._wanted:
+                self.action, self.fields = self._current
+
+
+@contextmanager
+def running(path: Path | str = ".") -> Iterator[RunningApp]:
+    """Run the app in `path` on a scratch database until the block ends.
+
+    Raises:
+        RuntimeError: it did not start; the message is what it printed.
+    """
+    with tempfile.TemporaryDirectory(prefix="seawall-test-") as folder:
+        target, log_path = Path(folder, "target.json"), Path(folder, "app.log")
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "seawall", "dev", "--scratch", "--port", "0"],
+                cwd=path,
+                env=os.environ | {"SEAWALL_TARGET_FILE": str(target)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            deadline = time.monotonic() + READY_TIMEOUT_S
+            while not target.exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the app did not start:\n{log_path.read_text(errors='replace')[-4000:]}")
+                time.sleep(0.05)
+            document = json.loads(target.read_text())
+            app = RunningApp(document["base_url"], document)
+            try:
+                yield app
+            finally:
+                app.close()
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
