@@ -1,0 +1,65 @@
+"""What the access controls share: the author's expectations as calls, planted modules, and who is a stranger where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx2
+
+from seawall_check.controls.tenancy._requests import Call, calls, row, send
+from seawall_check.document import Persona
+from seawall_check.probes.http import Operation, filled
+from seawall_check.target import Target
+
+__all__ = ["Call", "calls", "decided", "first_decided", "plant", "row", "send", "stated", "values_of"]
+
+WRAPPER = "seawall_check_planted"
+MODULE_SETTING = "SEAWALL_APP__MODULE"
+HANDLED = frozenset({409})
+"""A conflict is the handler's own answer: the caller got past the decision, but the object is in another state."""
+
+
+def decided(response: httpx2.Response) -> bool:
+    """Whether the caller was let through to the handler."""
+    return response.status_code < 400 or response.status_code in HANDLED
+
+
+def stated(target: Target) -> Iterator[tuple[Operation, Mapping[str, Any]]]:
+    """The operations of which the author says who may call them, with what was said."""
+    for operation in target.operations:
+        said = row(target, operation)
+        if said:
+            yield operation, said
+
+
+def values_of(operation: Operation, objects: Mapping[str, Any]) -> dict[str, str] | None:
+    """The last object for every path parameter (other controls begin with the first); None when one is unknown."""
+    values = {name: objects[name][-1] for name in operation.path_names if objects.get(name)}
+    return values if len(values) == len(operation.path_names) else None
+
+
+def body_of(operation: Operation, said: Mapping[str, Any], objects: Mapping[str, Any]) -> Any:
+    """The stated body with the given objects, or one that fits the schema."""
+    return filled(said["body"], objects) if "body" in said else operation.sample_body()
+
+
+async def first_decided(target: Target, operation: Operation, persona: Persona) -> tuple[Call, httpx2.Response] | None:
+    """The first stated call of this persona that reaches the handler, else the last that was tried."""
+    last: tuple[Call, httpx2.Response] | None = None
+    for call in calls(target, operation, [persona]):
+        last = call, await send(target, call)
+        if decided(last[1]):
+            break
+    return last
+
+
+def plant(target: Target, code: str) -> dict[str, Any]:
+    """Arguments of `variant`: the app's own module with some code run after it."""
+    # a variant may itself be wrapped: what is planted goes around that
+    module, _, attribute = target.change.env.get(MODULE_SETTING, target.config.app_module).partition(":")
+    text = f"from {module} import {attribute}\n\n{code}\n"
+    return {
+        "plant": {f"{WRAPPER}.py": text.replace("{app}", attribute)},
+        "env": {MODULE_SETTING: f"{WRAPPER}:{attribute}"},
+    }

@@ -1,0 +1,188 @@
+"""Decisions rest on what the server holds: nothing that a caller claims about themselves changes one.
+
+Why
+    A role, an owner, a price or `is_admin=true` that arrives with the request is a wish. Apps that believe it are
+    common, because it works in every test that the author thinks of.
+
+How it is attacked
+    For every stated route one persona that may call it and one that may not first call it plainly. Then claims are
+    added: in the query, in headers that proxies and frameworks use, and one by one as fields of the body (`role`,
+    `is_admin`, `owner`, `price`, `total`, `step_up`, …). Who was refused must still be refused. Whoever was allowed
+    must get the same answer, or a refusal of the unknown field.
+
+How to fix
+    Read the caller from `scope.principal` and the object from `may(…)`; give bodies `extra="forbid"` (`seawall.Body`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+
+from seawall_check.control import Control
+from seawall_check.controls.access._calls import Call, body_of, decided, first_decided, send, stated, values_of
+from seawall_check.document import Persona
+from seawall_check.probes.http import Operation, resolve
+from seawall_check.target import Target
+from seawall_check.trial import Trial
+
+control = Control(
+    id="access/server-side",
+    title="Decisions rest on what the server holds",
+    refs=("ASVS 8.3.1", "ASVS 8.3.3"),
+    timeout_s=90,
+)
+
+CLAIMED_NUMBER = 86_420_137
+"""A price nobody has; an answer that holds it has believed it."""
+QUERY = {"role": "{role}", "roles": "{role}", "is_admin": "true", "admin": "1", "user_id": "{user}", "sudo": "1"}
+HEADERS = {
+    "X-Role": "{role}",
+    "X-User-Role": "{role}",
+    "X-Roles": "{role}",
+    "X-Is-Admin": "true",
+    "X-Admin": "1",
+    "X-User-Id": "{user}",
+    "X-User": "{user}",
+    "X-Forwarded-User": "{user}",
+    "X-Authenticated-User": "{user}",
+    "X-Remote-User": "{user}",
+    "X-Step-Up": "true",
+    "X-Original-URL": "/",
+    "X-HTTP-Method-Override": "GET",
+}
+CLAIMS: Mapping[str, Any] = {
+    "role": "{role}",
+    "roles": ["{role}"],
+    "is_admin": True,
+    "admin": True,
+    "owner": "{user}",
+    "owner_id": "{user}",
+    "user_id": "{user}",
+    "customer_id": "{user}",
+    "refunded_by": "{user}",
+    "tenant_id": "{tenant}",
+    "price": CLAIMED_NUMBER,
+    "price_minor": CLAIMED_NUMBER,
+    "total": CLAIMED_NUMBER,
+    "total_minor": CLAIMED_NUMBER,
+    "paid_minor": CLAIMED_NUMBER,
+    "refunded_minor": -CLAIMED_NUMBER,
+    "refunded_today_minor": -CLAIMED_NUMBER,
+    "status": "paid",
+    "step_up": True,
+    "auth": {"aal": 3, "age_s": 0},
+    "now": "2020-01-01T00:00:00Z",
+}
+REFUSED = frozenset({401, 403, 404})
+
+
+async def check(target: Target, trial: Trial) -> None:
+    tried = 0
+    for operation, said in stated(target):
+        allowed = await _allowed(target, operation, said)
+        if allowed is None:
+            continue
+        call, plain = allowed
+        tried += 1
+        of = operation.name
+        trial.allow(f"{call.name}, plainly", plain, ok=decided(plain), expected="reaches the handler", of=of)
+        if operation.method == "GET":
+            await _same_answer(target, trial, call)
+        elif isinstance(call.body, Mapping):
+            await _claims_refused(target, trial, call)
+        for persona in target.who(tenant=call.persona.tenant):
+            if persona.role not in said.get("allow", ()):
+                await _still_refused(target, trial, said, persona, call)
+                break
+    if not tried:
+        trial.unproven("no stated route answered anybody")
+
+
+async def _allowed(
+    target: Target, operation: Operation, said: Mapping[str, Any]
+) -> tuple[Call, httpx2.Response] | None:
+    for persona in target.personas:
+        if persona.role in said.get("allow", ()):
+            found = await first_decided(target, operation, persona)
+            if found is not None and decided(found[1]):
+                return found
+    return None
+
+
+def _words(target: Target, persona: Persona) -> dict[str, str]:
+    """The most powerful role, its holder, and the other tenant, to be claimed."""
+    above = [p for p in target.who(tenant=persona.tenant) if p.role in ("owner", "admin")] or [
+        p for p in target.who(tenant=persona.tenant) if p != persona
+    ]
+    other = next((t.id for t in target.tenants if t.id != persona.tenant), "")
+    chosen = above[0] if above else persona
+    return {"{role}": chosen.role, "{user}": chosen.user_id, "{tenant}": other}
+
+
+def _filled(value: Any, words: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_filled(one, words) for one in value]
+    return words.get(value, value) if isinstance(value, str) else value
+
+
+def _claims(target: Target, persona: Persona) -> dict[str, Any]:
+    words = _words(target, persona)
+    return {
+        "query": {name: _filled(value, words) for name, value in QUERY.items()},
+        "headers": {name: _filled(value, words) for name, value in HEADERS.items()},
+    }
+
+
+async def _same_answer(target: Target, trial: Trial, call: Call) -> None:
+    claims = _claims(target, call.persona)
+    for place in ("query", "headers"):
+        before = await send(target, call)
+        claimed = await send(target, call, **{place: claims[place]})
+        after = await send(target, call)
+        # What others change meanwhile shows in the plain answers too, and is no proof of belief.
+        same = claimed.text in (before.text, after.text) or before.text != after.text
+        trial.refuse(
+            f"{call.name}, claiming another role and person in the {place}",
+            claimed,
+            ok=(claimed.status_code == before.status_code and same) or 400 <= claimed.status_code < 500,
+            expected="the plain answer, or a refusal",
+            of=call.operation.name,
+        )
+
+
+async def _claims_refused(target: Target, trial: Trial, call: Call) -> None:
+    """Each claim that is not a field of the body itself, alone, so that one refusal does not hide the others."""
+    words = _words(target, call.persona)
+    believed: list[tuple[str, httpx2.Response]] = []
+    claims = {name: value for name, value in CLAIMS.items() if name not in _fields(call.operation)}
+    for name, value in claims.items():
+        answer = await send(target, call, body={**call.body, name: _filled(value, words)})
+        if answer.status_code != 422:
+            believed.append((name, answer))
+    trial.refuse(
+        f"{call.name}, claiming {len(claims)} things in the body",
+        "; ".join(f"{name}: {answer.status_code}" for name, answer in believed[:5]) or "each was refused with 422",
+        ok=not believed,
+        expected="422 for each unknown field",
+        artifact=believed[0][1] if believed else None,
+        of=call.operation.name,
+    )
+
+
+async def _still_refused(target: Target, trial: Trial, said: Mapping[str, Any], persona: Persona, model: Call) -> None:
+    operation = model.operation
+    tenant = target.tenant(persona.tenant).objects
+    values = values_of(operation, {**tenant, **persona.objects}) or dict(model.values)
+    call = Call(operation, persona, values, body_of(operation, said, {**tenant, **persona.objects}))
+    if (await send(target, call)).status_code not in REFUSED:
+        return  # access/function-level says so
+    claims = _claims(target, persona)
+    for place in ("query", "headers"):
+        answer = await send(target, call, **{place: claims[place]})
+        trial.refuse(f"{call.name}, claiming to be allowed in the {place}", answer, statuses=REFUSED, of=operation.name)
+
+
+def _fields(operation: Operation) -> set[str]:
+    schema = resolve(operation.body or {}, operation.document)
+    return set(schema.get("properties", {}))
