@@ -30,13 +30,13 @@ test: setup ## the whole suite
 	@$(PYTEST) $(T)
 
 check: setup ## judge the app in APP (default: the demo's)
-	@.venv/bin/seawall check $(or $(APP),build/demo/shop)
+	@.venv/bin/seawall check $(or $(APP),build/demo/harbour)
 
 lint: setup ## ruff, mypy, layers, house rules, docs up to date
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/lint-imports --no-cache | tail -n 1
+	@out=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$out"; exit 1; }
 	@$(PY) tools/house.py
 	@$(PY) tools/docs.py --check
 	@echo lint: clean

@@ -1,4 +1,4 @@
-"""Write `docs/controls/`: one page for each control, from the docstring of its check, so that the two cannot drift apart.
+"""Write `docs/controls/`: a page for each control, from the docstring of its check, so that they cannot drift apart.
 
 Usage: python tools/docs.py [--check]     --check writes nothing and exits 1 when a page is out of date
 """
@@ -23,7 +23,7 @@ def page(found: Found) -> str:
     body = found.doc.splitlines()[1:]
     for line in body:
         title = line.strip().rstrip(":")
-        lines.append(f"## {title}" if title in SECTIONS else line.removeprefix("    "))
+        lines += ["", f"## {title}", ""] if title in SECTIONS else [line.removeprefix("    ")]
     check = found.path.relative_to(ROOT)
     sabotage = Path("tests/sabotage") / found.heading / f"test_{found.path.stem}.py"
     lines += ["", "## Where it is", "", f"- check: [`{check}`](../../../{check})"]
@@ -38,7 +38,14 @@ def page(found: Found) -> str:
 
 def index(controls: tuple[Found, ...]) -> str:
     """The list of all pages."""
-    lines = ["# Controls", "", "Written by `make docs` from the checks themselves.", "", "| control | what holds |", "|---|---|"]
+    lines = [
+        "# Controls",
+        "",
+        "Written by `make docs` from the checks themselves.",
+        "",
+        "| control | what holds |",
+        "|---|---|",
+    ]
     for found in controls:
         slug = found.control.id.partition("/")[2]
         lines.append(f"| [{found.control.id}]({found.heading}/{slug}.md) | {found.control.title} |")

@@ -90,7 +90,7 @@ class Note(BaseModel):
     size: int = 0
 
 
-def routes(app: FastAPI) -> None:  # noqa: C901
+def routes(app: FastAPI) -> None:
     """Routes of every kind an app may have, good and bad."""
     anyone = [public("a route of the tests")]
     someone = [self_service("a route of the tests")]
@@ -112,6 +112,27 @@ def routes(app: FastAPI) -> None:  # noqa: C901
     async def html_page(request: Request) -> Response:
         return web.page(request, "hello.html", {"name": "<b>&"})
 
+    _undecided_routes(app)
+    _changing_routes(app, someone)
+
+    @app.post("/notes", dependencies=anyone)
+    async def note(body: Note) -> Note:
+        return body
+
+    @app.post("/forms", dependencies=anyone)
+    async def form(text: Annotated[str, Form()]) -> PlainTextResponse:
+        return PlainTextResponse(text)
+
+    @app.get("/things/{number}", dependencies=anyone)
+    async def thing(number: int) -> Response:
+        raise NotFound()
+
+    @app.get("/raw-html", dependencies=anyone)
+    async def raw_html() -> HTMLResponse:
+        return HTMLResponse("<p>hi</p>")
+
+
+def _undecided_routes(app: FastAPI) -> None:
     @app.get("/undecided")
     async def undecided() -> str:
         return "SECRET-BODY"
@@ -124,6 +145,8 @@ def routes(app: FastAPI) -> None:  # noqa: C901
     async def undecided_redirect() -> Response:
         return RedirectResponse("/?token=SECRET-BODY")
 
+
+def _changing_routes(app: FastAPI, someone: list[Any]) -> None:
     @app.get("/write", dependencies=someone)
     @app.post("/write", dependencies=someone)
     async def write(request: Request, status: int = 200, fail: str = "") -> Response:
@@ -150,22 +173,6 @@ def routes(app: FastAPI) -> None:  # noqa: C901
             raise RuntimeError("in the middle")
 
         return StreamingResponse(parts())
-
-    @app.post("/notes", dependencies=anyone)
-    async def note(body: Note) -> Note:
-        return body
-
-    @app.post("/forms", dependencies=anyone)
-    async def form(text: Annotated[str, Form()]) -> PlainTextResponse:
-        return PlainTextResponse(text)
-
-    @app.get("/things/{number}", dependencies=anyone)
-    async def thing(number: int) -> Response:
-        raise NotFound()
-
-    @app.get("/raw-html", dependencies=anyone)
-    async def raw_html() -> HTMLResponse:
-        return HTMLResponse("<p>hi</p>")
 
 
 def make_app(tmp_path: Any, **web_settings: Any) -> tuple[web.Wall, MemoryRuntime]:

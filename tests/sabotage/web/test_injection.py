@@ -25,9 +25,23 @@ async def test_sql_glued_from_a_query_parameter(sabotage) -> None:
         "    def __init__(self, **options): super().__init__(**{**options, 'autoescape': False})\n"
         "pages.jinja2.Environment = Loose",
         "from seawall.identity import sign_in; sign_in.own_path = lambda value: value or '/'",
-        "from seawall.web import logs; logs.escaped = lambda value: value",
     ],
-    ids=["no-escaping", "open-redirect", "forged-log-lines"],
+    ids=["no-escaping", "open-redirect"],
 )
 async def test_text_that_becomes_part_of_something(sabotage, broken) -> None:
     await sabotage("web/injection", python=broken, trips={"web/injection"})
+
+
+LOGGING_ROUTE = {
+    "api.py": (
+        "    venue = Venue(name=body.name, street=body.street)\n",
+        "    venue = Venue(name=body.name, street=body.street)\n"
+        '    __import__("logging").getLogger("shop").warning("opening %s", body.name)\n',
+    )
+}
+
+
+@pytest.mark.prove
+async def test_log_lines_that_callers_forge(sabotage) -> None:
+    python = "from seawall.web import logs\nlogs.escaped = lambda value: value"
+    await sabotage("web/injection", python=python, edit=LOGGING_ROUTE, trips={"web/injection"})

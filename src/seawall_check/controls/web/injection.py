@@ -275,16 +275,18 @@ def _leaves(base_url: str, step: str) -> bool:
 
 async def _lines(target: Target, trial: Trial) -> None:
     word = mark()
-    forged = f"\r\n{word} [error] forged\x1b[31m\u2028{word} too"
+    forged = f"x\r\n{word} [error] forged\x1b[31m\u2028{word} too"
     client = await target.client(target.personas[0])
     before = len(target.log())
     await client.get(f"/no/such/{word}", params={"q": forged}, headers={"User-Agent": f"{word} agent"})
     await client.get(f"/no/such%0d%0a{word}%20forged")
     await client.get(f"/no/such%E2%80%A8{word}%20forged")
-    for call in list(calls(target))[:OPERATIONS_MAX]:
-        if isinstance(call.body, dict) and call.free_strings():
-            body = {**call.body, call.free_strings()[0]: forged, forged: forged}
-            await call.send(await target.client(call.persona), body=body, query={"q": forged})
+    for call in writes(target):
+        author = await target.client(call.persona)
+        for name in call.free_strings():
+            body = {**call.body, name: forged}
+            await call.send(author, body=body, query={"q": forged})
+            await call.send(author, body={**body, forged: forged})
     await asyncio.sleep(0.2)
     new = target.log()[before:]
     trial.allow("the app logs its requests", f"{len(new.splitlines())} lines", ok=bool(new.strip()), of="log")
