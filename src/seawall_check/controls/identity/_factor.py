@@ -54,6 +54,13 @@ class Authenticator:
         return totp(self.secret, await self.step())
 
 
+async def forget_factor(target: Target, persona: Persona) -> None:
+    """Take away what an earlier run left on the scratch database: the persona's factor, and counted guesses."""
+    async with target.db_owner() as db:
+        await db.execute("DELETE FROM seawall.totp_factors WHERE user_id = $1::uuid", persona.user_id)
+        await db.execute("DELETE FROM seawall.throttles")
+
+
 async def begin_enrolment(target: Target, client: httpx2.AsyncClient) -> Authenticator:
     """Ask for a secret. Raises Unproven when the app gives none."""
     if not target.sign_in.totp:

@@ -28,6 +28,7 @@ from seawall_check.controls.identity._factor import (
     begin_enrolment,
     dearer,
     enrol,
+    forget_factor,
 )
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
@@ -66,6 +67,7 @@ async def check(target: Target, trial: Trial) -> None:
     if not people:
         raise Unproven(f"no persona of role {action.role} has three objects of {action.operation.name}")
     persona = people[-1]
+    await forget_factor(target, persona)
     client, objects = await target.fresh(persona), action.objects(persona)
     trial.allow("the action below its limit", await action.send(client, objects[-1], action.below))
     # Some objects may not allow the action at all (an order too small for the refund); those prove nothing here.

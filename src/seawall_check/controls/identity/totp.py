@@ -20,7 +20,15 @@ import time
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.identity._factor import JSON, STEP_S, Action, Authenticator, begin_enrolment, totp
+from seawall_check.controls.identity._factor import (
+    JSON,
+    STEP_S,
+    Action,
+    Authenticator,
+    begin_enrolment,
+    forget_factor,
+    totp,
+)
 from seawall_check.controls.identity._sweep import places_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
@@ -46,6 +54,8 @@ async def check(target: Target, trial: Trial) -> None:
         raise Unproven(f"two personas of role {action.role} with objects are needed")
     # The first two: step-up uses the last ones, since a person has three codes in half a minute.
     subject, late = people[0], people[1]
+    for persona in (subject, late):
+        await forget_factor(target, persona)
     authenticator, step = await _enrolment(target, trial, subject)
     await _sealed(target, trial, authenticator)
     racers = [await target.fresh(subject) for _ in range(RACERS)]

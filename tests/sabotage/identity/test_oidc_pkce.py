@@ -1,0 +1,51 @@
+"""Without one of its checks, sign-in takes an answer that was not meant for it."""
+
+import pytest
+
+PROVE = pytest.mark.prove
+
+ONLY = {"identity/oidc-pkce"}
+ALWAYS = "import types; module.hmac = types.SimpleNamespace(compare_digest=lambda *_: True)"
+REUSABLE = """
+import seawall.identity.sign_in as module
+from seawall.core.ids import token_hash
+from seawall.identity.transactions import SignInTransaction
+
+async def kept(tx, transaction_id, purpose):
+    row = await tx.fetchrow(
+        "SELECT purpose, provider, redirect_uri, next FROM seawall.sign_in_transactions WHERE id_hash = $1",
+        token_hash(transaction_id),
+    )
+    return SignInTransaction(**dict(row)) if row else None
+
+module.use_transaction = kept
+"""
+NO_ISSUER = """
+import seawall.identity.providers as module
+from dataclasses import replace
+real = module.Metadata.parse.__func__
+def quiet(cls, document, issuer, *, production):
+    return replace(real(cls, document, issuer, production=production), iss_advertised=False)
+module.Metadata.parse = classmethod(quiet)
+"""
+PLAIN = """
+import seawall.identity.development.codes as module
+real = module.AuthorizationRequest.parse.__func__
+def lax(cls, query, registered):
+    return real(cls, {**query, "code_challenge_method": "S256"}, registered)
+module.AuthorizationRequest.parse = classmethod(lax)
+"""
+
+
+@pytest.mark.parametrize(
+    "python",
+    [
+        pytest.param(f"import seawall.identity.sign_in as module; {ALWAYS}", id="state", marks=PROVE),
+        pytest.param(f"import seawall.identity.tokens as module; {ALWAYS}", id="nonce"),
+        pytest.param(REUSABLE, id="transaction-kept", marks=PROVE),
+        pytest.param(NO_ISSUER, id="issuer-may-be-missing", marks=PROVE),
+        pytest.param(PLAIN, id="plain-pkce", marks=PROVE),
+    ],
+)
+async def test_without_one_check(sabotage, python: str) -> None:
+    await sabotage("identity/oidc-pkce", python=python, trips=ONLY)
