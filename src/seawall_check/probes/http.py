@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
+
+from seawall_check.sign_in import Page
 
 METHODS = ("get", "post", "put", "patch", "delete")
 DEPTH_MAX = 8
@@ -63,6 +66,19 @@ class Operation:
         """A body that fits the schema; its free strings are `string`. None when the operation takes none."""
         return None if self.body is None else sample(self.body, self.document, string)
 
+    def options(
+        self, *, body: Any = None, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Arguments for `client.request`. `body` is sent as JSON, or as form fields when the operation takes a form."""
+        options: dict[str, Any] = {
+            "params": dict(query or {}),
+            "headers": {"Accept": "application/json", **(headers or {})},
+        }
+        if body is not None:
+            form = "form" in self.content_type
+            options["data" if form else "json"] = {k: _field(v) for k, v in body.items()} if form else body
+        return options
+
     async def send(
         self,
         client: httpx2.AsyncClient,
@@ -73,17 +89,11 @@ class Operation:
         headers: Mapping[str, str] | None = None,
         cookies: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
-        """Send it. `body` is sent as JSON, or as form fields when the operation takes a form.
-
-        `cookies` go along with those of the client's jar, for this request only.
-        """
-        options: dict[str, Any] = {
-            "params": dict(query or {}),
-            "headers": {"Accept": "application/json", **(headers or {})},
-        }
-        if body is not None:
-            form = "form" in self.content_type
-            options["data" if form else "json"] = {k: _field(v) for k, v in body.items()} if form else body
+        """Send it. `cookies` go along with those of the client's jar, for this request only."""
+        options = self.options(body=body, query=query, headers=headers)
+        if cookies:
+            jar = {cookie.name: cookie.value or "" for cookie in client.cookies.jar}
+            options["headers"]["Cookie"] = "; ".join(f"{name}={value}" for name, value in (jar | dict(cookies)).items())
         return await client.request(self.method, self.url(values), **options)
 
     def _sample(self, name: str) -> str:
@@ -91,6 +101,30 @@ class Operation:
             if one.get("in") == "path" and one.get("name") == name:
                 return str(sample(one.get("schema", {}), self.document, "sample"))
         return "sample"
+
+
+async def pages(client: httpx2.AsyncClient, start: str, count_max: int) -> AsyncIterator[tuple[str, httpx2.Response]]:
+    """HTML pages reached by links of the same origin, breadth first, from `start`; each once. Links only: no forms."""
+    queue, seen = [start], {start}
+    for url in itertools.islice(_growing(queue), count_max):
+        response = await client.get(url, headers={"Accept": "text/html"}, follow_redirects=True)
+        yield url, response
+        if "html" not in response.headers.get("content-type", ""):
+            continue
+        for link in Page(response.text).links:
+            onward = response.url.join(link)
+            path = onward.raw_path.decode()
+            if (onward.host, onward.port) == (response.url.host, response.url.port) and path not in seen:
+                seen.add(path)
+                queue.append(path)
+
+
+def _growing(queue: list[str]) -> Iterator[str]:
+    """The items of a list that grows while it is read."""
+    index = 0
+    while index < len(queue):
+        yield queue[index]
+        index += 1
 
 
 def operations(document: Mapping[str, Any]) -> tuple[Operation, ...]:

@@ -36,7 +36,8 @@ BROKEN = {
     ),
     "an ended session is admitted": (
         "seawall.admit",
-        "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('seawall.admit'::regproc), 's.revoked_at IS NULL AND', ''); END $$",
+        "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('seawall.admit'::regproc),"
+        " 's.revoked_at IS NULL AND', ''); END $$",
     ),
     "the setting is the tenant": (
         "seawall.tenant_id",
