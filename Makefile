@@ -7,6 +7,11 @@ PYTEST := $(PY) -m pytest -n 2
 COMPILE = $$(tools/uv.sh) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 
+# uv brings its own list of authorities; a machine behind a company's proxy has the right one.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
+export UV_SYSTEM_CERTS ?= 1
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint format docs prove bench lock clean
 

@@ -65,7 +65,7 @@ async def serve(app: Any, tls: tuple[Path, Path]) -> AsyncIterator[int]:
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve([listener]))
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers no event
+    while not server.started:
         await asyncio.sleep(0.01)
     yield listener.getsockname()[1]
     server.should_exit = True
