@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format docs prove bench lock clean
+.PHONY: help setup compiled demo test check lint format docs prove bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,18 +23,22 @@ setup: .venv/.ready ## install everything into .venv/, from the hash locks
 .venv/.ready: requirements.lock requirements-dev.lock pyproject.toml tools/uv.lock
 	@uv=$$(tools/uv.sh) && \
 	{ [ -x $(PY) ] || $$uv venv --quiet --python '>=3.11' .venv; } && \
-	VIRTUAL_ENV=.venv $$uv pip sync --quiet --require-hashes requirements-dev.lock && \
+	VIRTUAL_ENV=.venv $$uv pip sync --quiet --require-hashes --compile-bytecode requirements-dev.lock && \
 	VIRTUAL_ENV=.venv $$uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## scaffold a restaurant, start it, attack it, show what held; stays up in a terminal
+# A dozen short-lived processes import all of this; where PYTHONDONTWRITEBYTECODE is set, each would compile it again.
+compiled: setup
+	@$(PY) -m compileall -q src
+
+demo: compiled ## scaffold a restaurant, start it, attack it, show what held; stays up in a terminal
 	@.venv/bin/seawall demo --output build/demo
 
-test: setup ## the whole suite
+test: compiled ## the whole suite
 	@tools/chromium.sh
 	@$(PYTEST) $(T)
 
-check: setup ## judge the app in APP (default: the demo's)
+check: compiled ## judge the app in APP (default: the demo's)
 	@.venv/bin/seawall check $(or $(APP),build/demo/harbour)
 
 lint: setup ## ruff, mypy, layers, house rules, docs up to date
@@ -53,12 +57,12 @@ format: setup ## let ruff rewrite what it can
 docs: setup ## write docs/controls/ from the checks
 	@$(PY) tools/docs.py
 
-prove: setup ## the long proofs: every sabotage against every control, and the benches
+prove: compiled ## the long proofs: every sabotage against every control, and the benches
 	@tools/chromium.sh
 	@$(PYTEST) --prove
 	@$(MAKE) --no-print-directory bench
 
-bench: setup ## measure
+bench: compiled ## measure
 	@for file in bench/[!_]*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
 
 lock: ## renew the hash locks; the only verb that looks for newer versions
