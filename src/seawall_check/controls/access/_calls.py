@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from seawall_check.controls.tenancy._requests import Call, calls, row, send
+from seawall_check.controls._requests import Call, calls, row, send
 from seawall_check.document import Persona
 from seawall_check.probes.http import Operation, filled
 from seawall_check.target import Target

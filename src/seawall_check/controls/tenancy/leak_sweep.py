@@ -29,8 +29,8 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._requests import row
 from seawall_check.controls.tenancy._canaries import Planted, plant
-from seawall_check.controls.tenancy._requests import row
 from seawall_check.document import Persona, Tenant
 from seawall_check.probes.http import Operation, filled, pages
 from seawall_check.target import Target
