@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from seawall.core.errors import Problem
+from seawall.core.events import Event
 from seawall.core.scope import Passage, Transaction
 from seawall.web.headers import sealed
 
@@ -149,6 +150,9 @@ class Outlet:
         if not passage.events:
             return
         events, passage.events = passage.events, []
+        if not strict:
+            # What they tell of was rolled back: an allowed refund that then failed must not read as money given.
+            events = [_undone(event) for event in events]
         try:
             await passage.runtime.record_refusals(passage.principal, events)
         except Exception as error:
@@ -165,3 +169,8 @@ class Outlet:
             await self._passage.runtime.rollback(transaction)
         except Exception as error:
             _LOG.error("rollback failed", alert=True, trace_id=self._passage.trace_id, exc_info=error)
+
+
+def _undone(event: Event) -> Event:
+    """The event of something that was rolled back: its success did not happen."""
+    return event.model_copy(update={"outcome": "failure"}) if event.outcome == "success" else event

@@ -8,10 +8,10 @@ Why
 How it is attacked
     One after the other: a sign-in, a refused sign-in, a sign-out, an allowed change, a change refused to somebody who
     may not make it, a role granted, money refunded, an ordinary read. For each, the log must hold exactly one event of
-    its kind. Then the database is made to refuse a change at the moment of its commit, when everything has been written:
-    the caller must get an error, the row must be gone and so must the event of success. The app's own role tries to
-    read, change, delete and forge events. Last, every event is searched for passwords, session tokens, e-mail addresses,
-    names, free text, JWTs and card numbers.
+    its kind. Then the database is made to refuse a change at the moment of its commit, when everything has been
+    written: the caller must get an error, the row must be gone and so must the event of success. The app's own role
+    tries to read, change, delete and forge events. Last, every event is searched for passwords, session tokens, e-mail
+    addresses, names, free text, JWTs and card numbers.
 
 How to fix
     Record events with `scope.record(…)`, which writes them in the request's own transaction; put identifiers and
