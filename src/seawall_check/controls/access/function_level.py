@@ -54,6 +54,7 @@ async def check(target: Target, trial: Trial) -> None:
             await _matrix(target, trial, operation, said)
         elif _is_json(operation) and not _of_sign_in(target, operation):
             trial.unproven(f"{operation.name} has no row in [check.routes], so nobody knows who may call it")
+    await _give_back(target)
 
 
 async def _matrix(target: Target, trial: Trial, operation: Operation, said: Mapping[str, Any]) -> None:
@@ -87,6 +88,17 @@ def _tries(
     if own is not None and (model is None or own != dict(model.values)):
         objects = {**target.tenant(persona.tenant).objects, **persona.objects}
         yield Call(operation, persona, own, body_of(operation, said, objects))
+
+
+async def _give_back(target: Target) -> None:
+    """What a DELETE took away, such as a role, is given again by the route above it, for whoever comes after."""
+    for operation in target.operations:
+        for taken in target.operations:
+            above = taken.path.startswith(f"{operation.path}/")
+            if taken.method == "DELETE" and operation.method in ("POST", "PUT") and above:
+                for persona in target.personas:
+                    if persona.role in row(target, operation).get("allow", ()):
+                        await first_decided(target, operation, persona)
 
 
 async def _nobody(target: Target, trial: Trial, operation: Operation, model: Call | None) -> None:

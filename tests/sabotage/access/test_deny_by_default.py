@@ -1,0 +1,34 @@
+"""Breaking access/deny-by-default: one gate at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+async def test_a_boot_gate_that_looks_away(sabotage: Any) -> None:
+    await sabotage(
+        "access/deny-by-default",
+        python="import seawall.access.engine as e; e.Engine.check_routes = lambda self, app: 0",
+        trips={"access/deny-by-default"},
+    )
+
+
+async def test_a_wall_that_lets_undecided_answers_out(sabotage: Any) -> None:
+    """Everything that starts is called public before it is asked."""
+    await sabotage(
+        "access/deny-by-default",
+        python="""
+import seawall.web.outlet as o
+from seawall.core.scope import Decided
+
+whole = o.Outlet.send
+
+async def careless(self, message):
+    if self._passage.decision is None:
+        self._passage.decision = Decided("public", "nobody looked")
+    await whole(self, message)
+
+o.Outlet.send = careless
+""",
+        trips={"access/deny-by-default"},
+    )

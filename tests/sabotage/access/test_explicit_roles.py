@@ -1,0 +1,31 @@
+"""Breaking access/explicit-roles: the validator, and what becomes of errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+async def test_policies_that_nobody_validates(sabotage: Any) -> None:
+    await sabotage(
+        "access/explicit-roles",
+        python="import seawall.access.policies as p; p._validate = lambda *given: None",
+        trips={"access/explicit-roles"},
+    )
+
+
+async def test_an_engine_that_skips_what_fails_as_cedar_does(sabotage: Any) -> None:
+    await sabotage(
+        "access/explicit-roles",
+        python="""
+import seawall.access.engine as e
+
+whole = e.Engine._verdict
+
+def careless(self, ruling, answer):
+    answer["diagnostics"]["errors"] = []
+    return whole(self, ruling, answer)
+
+e.Engine._verdict = careless
+""",
+        trips={"access/explicit-roles"},
+    )
