@@ -1,0 +1,364 @@
+"""Sessions, TOTP and step-up on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+import pyotp
+import pytest
+from tests.integration.identity.conftest import HTML, JSON, Browser, House
+
+from seawall.core.errors import Conflict, NotFound, Unprocessable
+from seawall.core.scope import Decided, Membership, Passage, Scope
+
+
+class App:
+    """An authenticator app: each step's code once."""
+
+    def __init__(self, secret: str) -> None:
+        self.totp = pyotp.TOTP(secret)
+        self.last = 0
+
+    def code(self) -> str:
+        step = int(time.time()) // 30
+        # The step before is taken too; near its end it could run out on the way.
+        oldest = step - 1 if time.time() % 30 < 25 else step
+        self.last = max(oldest, self.last + 1)
+        assert self.last <= step + 1, "the test uses more codes than half a minute has"
+        return self.totp.generate_otp(self.last)
+
+    def wrong(self) -> str:
+        step = int(time.time()) // 30
+        near = {self.totp.generate_otp(step + beside) for beside in range(-3, 4)}
+        return next(code for n in range(10) if (code := f"{n}" * 6) not in near)
+
+
+async def enrol(browser: Browser) -> tuple[App, list[str]]:
+    app = App((await browser.get("/auth/totp", JSON)).json()["secret"])
+    answer = await browser.post("/auth/totp", headers=JSON, json={"code": app.code()})
+    assert answer.status_code == 200, answer.text
+    return app, answer.json()["recovery_codes"]
+
+
+async def challenge(browser: Browser, amount: int = 150) -> str:
+    answer = await browser.post(f"/pay/{amount}", headers=JSON)
+    assert answer.status_code == 401, answer.text
+    assert "insufficient_user_authentication" in answer.headers["www-authenticate"]
+    return str(answer.json()["step_up"])
+
+
+@pytest.fixture
+async def browser(house: House, ann: UUID) -> Browser:
+    made = house.browser()
+    await made.sign_in("ann@example.com")
+    return made
+
+
+# -- sessions ----------------------------------------------------------------------------------------------------------
+
+
+async def test_signing_out_here_and_everywhere(house: House, browser: Browser) -> None:
+    others = [house.browser(), house.browser()]
+    for other in others:
+        await other.sign_in("ann@example.com")
+    here = await browser.post("/auth/sign-out", headers=JSON)
+    assert here.json() == {"sessions_ended": 1}
+    assert [await one.me() for one in (browser, *others)] == [401, 200, 200]
+    everywhere = await others[0].post("/auth/sign-out-everywhere")
+    assert (everywhere.status_code, everywhere.headers["location"]) == (303, "/")
+    assert "__Host-sw_sid=; Max-Age=0" in everywhere.headers["set-cookie"]
+    assert [await one.me() for one in others] == [401, 401]
+    assert [e["sessions_ended"] for e in await house.events("identity.sign-out")] == [1, 2]
+    assert (await browser.post("/auth/sign-out")).status_code == 303  # who is signed out already gets no error
+    assert (await browser.post("/auth/sign-out-everywhere", headers=JSON)).status_code == 401
+
+
+async def test_at_most_a_hundred_sessions_of_one_person(
+    house: House, ann: UUID, tenant: UUID, browser: Browser
+) -> None:
+    for _ in range(105):
+        await house.scratch.session(ann, tenant)
+    await house.browser().sign_in("ann@example.com")
+    live = await house.scratch.owner.fetchval("SELECT count(*) FROM seawall.sessions WHERE revoked_at IS NULL")
+    assert live == 100
+    assert await browser.me() == 401  # the oldest
+
+
+@pytest.mark.parametrize("token", ["", "x", "A" * 43, "A" * 44, "é", "A" * 4000, "' OR 1=1"])
+async def test_invented_tokens(house: House, browser: Browser, token: str) -> None:
+    stranger = house.browser()
+    answer = await stranger.http.get("/auth/me", headers=[(b"cookie", f"__Host-sw_sid={token}".encode())])
+    assert answer.status_code in {400, 401}
+
+
+async def test_the_account_page(browser: Browser) -> None:
+    page = await browser.get("/auth/account")
+    assert page.status_code == 200
+    assert "Set up an authenticator app" in page.text
+    assert (await browser.get("/auth/account", JSON)).json()["sessions"] == 1
+
+
+# -- roles -------------------------------------------------------------------------------------------------------------
+
+
+async def scope_of(house: House, browser: Browser) -> Scope:
+    from seawall.core.ids import token_hash
+
+    principal = await house.scratch.database.admit(token_hash(browser.token or ""))
+    assert principal is not None
+    passage = Passage(house, "t" * 32, "n", "POST", "/", wants_html=False, decision=Decided("policy", "test"))  # type: ignore[arg-type]
+    return Scope(passage, principal)
+
+
+async def test_roles_change_in_the_callers_tenant_and_end_sessions(
+    house: House, tenant: UUID, browser: Browser
+) -> None:
+    bob = await house.person("bob@example.com", tenant)
+    bobs = house.browser()
+    await bobs.sign_in("bob@example.com")
+    scope, people, venue = await scope_of(house, browser), house.identity.people, uuid4()
+    role = Membership("manager", "Venue", venue)
+    await people.grant(scope, bob, role)
+    assert await bobs.me() == 401
+    assert await browser.me() == 200
+    found = {member.user_id: member for member in await people.members(scope)}
+    assert role in found[bob].memberships
+    with pytest.raises(Conflict):
+        await people.grant(scope, bob, role)
+    await bobs.sign_in("bob@example.com")
+    await people.revoke(scope, bob, role)
+    assert await bobs.me() == 401
+    with pytest.raises(Conflict):
+        await people.revoke(scope, bob, role)
+    told = [
+        (e["role"], e["change"], e["scope_id"], e["trace_id"])
+        for e in await house.events("access.grant")
+        if "role" in e
+    ]
+    assert told == [("manager", "granted", str(venue), "t" * 32), ("manager", "revoked", str(venue), "t" * 32)]
+
+
+async def test_nobody_of_another_tenant_is_touched(house: House, browser: Browser) -> None:
+    elsewhere = await house.scratch.tenant()
+    eve = await house.person("eve@example.com", elsewhere)
+    scope, people = await scope_of(house, browser), house.identity.people
+    assert eve not in {member.user_id for member in await people.members(scope)}
+    for change in (people.grant, people.revoke):
+        with pytest.raises(NotFound):
+            await change(scope, eve, Membership("owner"))
+        with pytest.raises(NotFound):
+            await change(scope, uuid4(), Membership("owner"))
+    with pytest.raises(Unprocessable):
+        await people.grant(scope, scope.principal.user_id, Membership("Not A Role"))
+    with pytest.raises(Unprocessable):
+        await people.grant(scope, scope.principal.user_id, Membership("owner", "Venue", None))
+
+
+# -- TOTP --------------------------------------------------------------------------------------------------------------
+
+
+async def test_enrolling_renews_the_token_and_ends_other_sessions(house: House, browser: Browser, ann: UUID) -> None:
+    other = house.browser()
+    await other.sign_in("ann@example.com")
+    before = browser.token
+    app, recovery = await enrol(browser)
+    assert before != browser.token
+    assert [await browser.me(), await other.me()] == [200, 401]
+    assert (await browser.get("/auth/me", JSON)).json()["aal"] == 2
+    assert len(set(recovery)) == 8
+    stored = await house.scratch.owner.fetchrow("SELECT sealed FROM seawall.totp_factors WHERE user_id = $1", ann)
+    assert app.totp.secret.encode() not in stored["sealed"]
+    codes = await house.scratch.owner.fetch("SELECT code_hash FROM seawall.totp_recovery_codes")
+    assert len(codes) == 8
+    assert all(len(row["code_hash"]) == 32 for row in codes)
+    assert [e["change"] for e in await house.events("identity.factor")] == ["enrolled"]
+
+
+async def test_enrolment_is_the_sessions_own_recent_and_bounded(house: House, browser: Browser) -> None:
+    app = App((await browser.get("/auth/totp", JSON)).json()["secret"])
+    other = house.browser()
+    await other.sign_in("ann@example.com")
+    stolen = await other.post("/auth/totp", headers=JSON, json={"code": app.code()})
+    assert (stolen.status_code, stolen.json()["code"]) == (403, "wrong-code")
+    await house.scratch.owner.execute("UPDATE seawall.totp_pending SET expires_at = now()")
+    assert (await browser.post("/auth/totp", headers=JSON, json={"code": app.code()})).status_code == 403
+    await house.scratch.owner.execute("UPDATE seawall.sessions SET authenticated_at = now() - interval '6 minutes'")
+    stale = await browser.get("/auth/totp", JSON)
+    assert (stale.status_code, stale.json()["code"]) == (401, "recent-sign-in-required")
+    sent = await browser.get("/auth/totp?next=/orders")
+    assert sent.headers["location"] == "/auth/sign-in?fresh=1&next=%2Fauth%2Ftotp%3Fnext%3D%252Forders"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"json": {"code": "12"}}, 403),
+        ({"json": {"code": 123456}}, 422),
+        ({"json": {"code": ["123456"]}}, 422),
+        ({"json": {"code": "1", "admin": "1"}}, 422),
+        ({"json": ["123456"]}, 400),
+        ({"content": b'{"code":"1","code":"2"}', "headers": {**JSON, "Content-Type": "application/json"}}, 400),
+        ({"content": b"code=1&code=2", "headers": {**JSON, "Content-Type": "application/x-www-form-urlencoded"}}, 400),
+        (
+            {
+                "content": b"code=" + b"1" * 5000,
+                "headers": {**JSON, "Content-Type": "application/x-www-form-urlencoded"},
+            },
+            400,
+        ),
+        ({}, 403),
+    ],
+)
+async def test_bad_input(browser: Browser, body: dict[str, Any], status: int) -> None:
+    await browser.get("/auth/totp", JSON)
+    answer = await browser.post("/auth/totp", **{"headers": JSON, **body})
+    assert (answer.status_code, browser.house.done) == (status, [])
+
+
+async def test_a_code_works_once_also_at_the_same_moment(house: House, browser: Browser) -> None:
+    app, _ = await enrol(browser)
+    browsers = [house.browser() for _ in range(4)]
+    for one in browsers:
+        await one.sign_in("ann@example.com")
+    addresses = [await challenge(one) for one in browsers]
+    code = app.code()
+    sent = [
+        one.post(address, headers=JSON, json={"code": code}) for one, address in zip(browsers, addresses, strict=True)
+    ]
+    answers = await asyncio.gather(*sent)
+    assert sorted(answer.status_code for answer in answers) == [200, 403, 403, 403]
+
+
+async def test_guessing_is_slowed_down_and_the_page_says_so(house: House, browser: Browser) -> None:
+    app, _ = await enrol(browser)
+    address = await challenge(browser)
+    statuses = [(await browser.post(address, headers=JSON, json={"code": app.wrong()})).status_code for _ in range(7)]
+    assert statuses == [403] * 5 + [429] * 2
+    page = await browser.post(address, data={"code": app.code()})
+    assert (page.status_code, "Too many attempts" in page.text) == (429, True)
+    assert [e["step"] for e in await house.events("identity.step-up")] == ["challenged"] + ["failed"] * 5
+
+
+async def test_a_recovery_code_works_once(house: House, browser: Browser) -> None:
+    _, recovery = await enrol(browser)
+    address, second = await challenge(browser), await challenge(browser, 160)
+    assert (await browser.post(address, headers=JSON, json={"code": recovery[0].lower()})).status_code == 200
+    assert (await browser.post(second, headers=JSON, json={"code": recovery[0]})).status_code == 403
+
+
+async def test_replacing_a_factor_needs_the_old_one(house: House, browser: Browser) -> None:
+    app, _ = await enrol(browser)
+    wanted = await browser.get("/auth/totp", JSON)
+    assert wanted.status_code == 401
+    address = wanted.json()["step_up"]
+    page = await browser.post(address, data={"code": app.code()})
+    assert '<form id="resume" method="get" action="/auth/totp">' in page.text
+    second = (await browser.get("/auth/totp", JSON)).json()["secret"]
+    assert second != app.totp.secret
+    assert (await browser.get("/auth/totp", JSON)).status_code == 401  # the approval was for once
+    replaced = await browser.post("/auth/totp", headers=JSON, json={"code": App(second).code()})
+    assert replaced.status_code == 200
+    steps = [e["step"] for e in await house.events("identity.step-up")]
+    assert steps == ["challenged", "approved", "consumed", "challenged"]
+
+
+# -- step-up -----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_approval_is_for_exactly_one_action_once(house: House, browser: Browser) -> None:
+    app, _ = await enrol(browser)
+    address = await challenge(browser)
+    shown = (await browser.get(address, JSON)).json()
+    assert (shown["summary"], shown["params"], shown["resource"]) == ("Pay 150", {"amount": 150}, 'Bill::"1"')
+    before = browser.token
+    assert (await browser.post(address, headers=JSON, json={"code": app.code()})).status_code == 200
+    assert before != browser.token
+    assert (await browser.post("/pay/151", headers=JSON)).status_code == 401
+    other = house.browser()
+    await other.sign_in("ann@example.com")
+    assert (await other.post("/pay/150", headers=JSON)).status_code == 401
+    failed = await browser.post("/pay/150?boom=1", headers=JSON)
+    assert failed.status_code == 500  # its transaction rolled back, so the approval is still there
+    answers = await asyncio.gather(*(browser.post("/pay/150", headers=JSON) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401]
+    assert len(house.done) == 1
+
+
+async def test_an_approval_expires(house: House, browser: Browser) -> None:
+    app, _ = await enrol(browser)
+    address = await challenge(browser)
+    assert (await browser.post(address, headers=JSON, json={"code": app.code()})).status_code == 200
+    await house.scratch.owner.execute("UPDATE seawall.step_up_approvals SET expires_at = now()")
+    assert (await browser.post("/pay/150", headers=JSON)).status_code == 401
+    late = await challenge(browser)
+    await house.scratch.owner.execute("UPDATE seawall.step_up_challenges SET expires_at = now()")
+    assert (await browser.get(late, JSON)).status_code == 404
+    assert (await browser.post(late, headers=JSON, json={"code": app.code()})).status_code == 404
+
+
+async def test_a_challenge_is_its_sessions_own(house: House, browser: Browser) -> None:
+    address = await challenge(browser)
+    other = house.browser()
+    await other.sign_in("ann@example.com")
+    assert (await other.get(address, JSON)).status_code == 404
+    assert (await house.browser().get(address, JSON)).status_code == 401
+    for nonsense in ("/auth/step-up/x", f"/auth/step-up/{uuid4()}"):
+        assert (await browser.get(nonsense, JSON)).status_code == 404
+        assert (await browser.post(nonsense, headers=JSON, json={"code": "1"})).status_code == 404
+
+
+async def test_challenges_of_a_session_are_bounded(house: House, browser: Browser) -> None:
+    for amount in range(25):
+        await challenge(browser, 100 + amount)
+    assert await house.scratch.owner.fetchval("SELECT count(*) FROM seawall.step_up_challenges") == 20
+
+
+async def test_the_pages_lead_through_enrolment_and_back_to_the_form(house: House, browser: Browser) -> None:
+    sent = await browser.post("/pay/150")
+    assert sent.status_code == 303
+    address = sent.headers["location"]
+    without = await browser.get(address)
+    assert f"/auth/totp?next={address}" in without.text
+    page = await browser.get(f"/auth/totp?next={address}")
+    assert "<svg" in page.text
+    assert "style=" not in page.text
+    secret = page.text.split('<code class="code">')[1].split("<")[0].replace(" ", "")
+    app = App(secret)
+    wrong = await browser.post("/auth/totp", data={"code": app.wrong(), "next": address})
+    assert (wrong.status_code, secret[:4] in wrong.text) == (403, True)
+    done = await browser.post("/auth/totp", data={"code": app.code(), "next": address})
+    assert f'href="{address}"' in done.text
+    approve = await browser.get(address)
+    assert "Pay 150" in approve.text
+    approved = await browser.post(address, data={"code": app.code()})
+    assert '<form id="resume" method="post" action="/pay/150">' in approved.text
+    assert 'name="note" value="&#34;&gt;&lt;b&gt;"' in approved.text
+    csp = approved.headers["content-security-policy"]
+    nonce = approved.text.split('<script nonce="')[1].split('"')[0]
+    assert f"'nonce-{nonce}'" in csp
+    paid = await browser.post("/pay/150", headers=HTML)
+    assert paid.status_code == 200
+    again = await browser.post(address, data={"code": "123456"})
+    assert again.status_code in {403, 409}
+
+
+async def test_only_the_database_consumes_and_only_for_whom_the_context_names(house: House, browser: Browser) -> None:
+    app, _ = await enrol(browser)
+    assert (await browser.post(await challenge(browser), headers=JSON, json={"code": app.code()})).status_code == 200
+    digest = await house.scratch.owner.fetchval("SELECT digest FROM seawall.step_up_approvals")
+    async with house.scratch.database.as_app() as connection:
+        assert await connection.fetchval("SELECT seawall.consume_approval($1)", digest) is None
+        for table in (
+            "step_up_approvals",
+            "step_up_challenges",
+            "totp_factors",
+            "sign_in_transactions",
+            "dev_accounts",
+        ):
+            with pytest.raises(Exception, match="permission denied"):
+                await connection.fetch(f"SELECT * FROM seawall.{table}")
+        with pytest.raises(Exception, match="permission denied"):
+            await connection.fetch("SELECT seawall.throttle('\\x00', 1, 1)")
