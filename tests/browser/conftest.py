@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from seawall.scaffold import new
 from seawall.testing import RunningApp, running
@@ -17,7 +17,7 @@ ACTION_TIMEOUT_MS = 10_000
 SCREENSHOTS = os.environ.get("SEAWALL_SCREENSHOTS")
 """A folder to put a picture of every page into, for people to look at."""
 
-Visit = Callable[..., Page]
+Visit = Callable[..., Awaitable[Page]]
 
 
 @pytest.fixture(scope="session")
@@ -28,19 +28,19 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, or the one that Playwright has installed."""
     own = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
             executable_path=own, args=["--no-sandbox", "--disable-background-networking"]
         )
         yield browser
-        browser.close()
+        await browser.close()
 
 
 @pytest.fixture
-def visit(shop: RunningApp, chromium: Browser) -> Iterator[Visit]:
+async def visit(shop: RunningApp, chromium: Browser) -> AsyncIterator[Visit]:
     """`visit("harbour.manager", "/orders")`: a page of a new browser profile, signed in through the forms.
 
     Whatever the browser complains about (a refused script or style, a failed request) fails the test.
@@ -48,8 +48,8 @@ def visit(shop: RunningApp, chromium: Browser) -> Iterator[Visit]:
     complaints: list[str] = []
     contexts = []
 
-    def visit(persona: str | None, path: str = "/", *, javascript: bool = True, width: int = 1200) -> Page:
-        context = chromium.new_context(
+    async def visit(persona: str | None, path: str = "/", *, javascript: bool = True, width: int = 1200) -> Page:
+        context = await chromium.new_context(
             base_url=shop.base_url,
             ignore_https_errors=True,  # the development CA is not in Chromium's own store
             java_script_enabled=javascript,
@@ -57,18 +57,18 @@ def visit(shop: RunningApp, chromium: Browser) -> Iterator[Visit]:
         )
         context.set_default_timeout(ACTION_TIMEOUT_MS)
         contexts.append(context)
-        page = context.new_page()
+        page = await context.new_page()
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
         page.on("console", lambda said: _heard(complaints, page, said.type, said.text))
         if persona is None:
-            page.goto(path)
+            await page.goto(path)
         else:
-            _sign_in(page, shop, persona, path)
+            await _sign_in(page, shop, persona, path)
         return page
 
     yield visit
     for context in contexts:
-        context.close()
+        await context.close()
     assert complaints == []
 
 
@@ -78,21 +78,21 @@ def _heard(complaints: list[str], page: Page, kind: str, text: str) -> None:
         complaints.append(f"{page.url}: {text}")
 
 
-def _sign_in(page: Page, shop: RunningApp, persona: str, path: str) -> None:
+async def _sign_in(page: Page, shop: RunningApp, persona: str, path: str) -> None:
     known = shop.personas[persona]
-    page.goto(f"/auth/sign-in?provider=dev&next={path}")
-    page.fill("[name=email]:visible", known["login"])
-    page.fill("[name=password]:visible", known["password"])
-    page.press("[name=password]:visible", "Enter")
-    page.wait_for_url(lambda url: url.startswith(shop.base_url + path))
+    await page.goto(f"/auth/sign-in?provider=dev&next={path}")
+    await page.fill("[name=email]:visible", known["login"])
+    await page.fill("[name=password]:visible", known["password"])
+    await page.press("[name=password]:visible", "Enter")
+    await page.wait_for_url(lambda url: url.startswith(shop.base_url + path))
 
 
 @pytest.fixture
-def picture() -> Callable[[Page, str], None]:
+def picture() -> Callable[[Page, str], Awaitable[None]]:
     """`picture(page, "menu")` when SEAWALL_SCREENSHOTS names a folder."""
 
-    def take(page: Page, name: str) -> None:
+    async def take(page: Page, name: str) -> None:
         if SCREENSHOTS:
-            page.screenshot(path=Path(SCREENSHOTS, f"{name}.png"), full_page=True)
+            await page.screenshot(path=Path(SCREENSHOTS, f"{name}.png"), full_page=True)
 
     return take
