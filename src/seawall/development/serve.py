@@ -33,6 +33,7 @@ from seawall.store.models import Tenanted
 from seawall.store.roles import APP, IDENTITY
 
 TARGET_FILE_VARIABLE = "SEAWALL_TARGET_FILE"
+PARENT_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,10 @@ class _Dev:
             sow = await _seed(self.settings, self.database) if fresh else None
             if sow is not None:
                 self.say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
+            orphaned = asyncio.create_task(_end_with_parent()) if self.scratch else None
             await _run(app, self.listening, self.certificates, lambda: self._tell(sow))
+            if orphaned is not None:
+                orphaned.cancel()
         finally:
             if self.scratch:
                 await self.database.drop()
@@ -121,6 +125,14 @@ class _Dev:
             document = target_document(self.settings, base_url, self.certificates, self.database, sow)
             write_target(Path(target), document)
         self.ready(Running(base_url, self.database, self.certificates, sow, time.monotonic() - self.started))
+
+
+async def _end_with_parent() -> None:
+    """A scratch app lives for whoever started it: when that process is killed, it ends and drops its database."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def import_app(settings: Settings) -> Any:
