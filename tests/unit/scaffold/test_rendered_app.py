@@ -27,7 +27,7 @@ def run(shop: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def test_its_source_is_clean(shop: Path) -> None:
     for command in (
         ["ruff", "check", "--no-cache", "."],
-        ["ruff", "format", "--no-cache", "--check", "--exclude=*.md", "."],
+        ["ruff", "format", "--no-cache", "--check", "."],
     ):
         result = run(shop, *command)
         assert result.returncode == 0, result.stdout + result.stderr
