@@ -130,8 +130,10 @@ class _Dev:
 async def _end_with_parent() -> None:
     """A scratch app lives for whoever started it: when that process is killed, it ends and drops its database."""
     parent = os.getppid()
-    while os.getppid() == parent:
+    while True:
         await asyncio.sleep(PARENT_EVERY_S)
+        if os.getppid() != parent:
+            break
     os.kill(os.getpid(), signal.SIGTERM)
 
 
