@@ -7,6 +7,7 @@ which that does not visit, are walked apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,7 +111,7 @@ def _check_requirement(requirement: Requirement, context: RouteContext, engine: 
     if requirement.listing:
         check_listable(ruling, where)
         return
-    if requirement.param is not None and f"{{{requirement.param}" not in (context.path or ""):
+    if requirement.param is not None and requirement.param not in _path_names(context):
         raise Refused(
             f"{where}: the path has no parameter {requirement.param!r}",
             why=f"the {requirement.model.__name__} to be authorised is named by the path",
@@ -131,6 +132,10 @@ def _check_requirement(requirement: Requirement, context: RouteContext, engine: 
             fix=f"say may({requirement.model.__name__}, {requirement.action!r}, context={body.__name__})",
         )
     ruling.context.check_claims(requirement.body, requirement.facts, where)
+
+
+def _path_names(context: RouteContext) -> set[str]:
+    return set(re.findall(r"{([^}:]+)", context.path or ""))
 
 
 def _check_views(context: RouteContext, engine: Engine, where: str) -> None:

@@ -156,8 +156,8 @@ def test_what_runs_no_dependencies(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_a_path_without_the_parameter(app: FastAPI, engine: Engine) -> None:
-    @app.get("/parcel")
-    async def read(parcel: ParcelToRead) -> None: ...
+    @app.get("/parcel/{parcel_id_of_somebody}")
+    async def read(parcel: ParcelToRead, parcel_id_of_somebody: str) -> None: ...
 
     assert "the path has no parameter 'parcel_id'" in refused(app, engine).what
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seawall_check.control import Control
-from seawall_check.controls.access._calls import Call, body_of, first_decided, send, stated, values_of
+from seawall_check.controls.access._calls import Call, body_of, decided, first_decided, send, stated, values_of
 from seawall_check.document import Persona, Tenant
 from seawall_check.probes.http import Operation
 from seawall_check.target import Target
@@ -56,7 +56,7 @@ async def _attack(
     if own is None:
         return False
     call, answer = own
-    reached = answer.status_code < 400 or answer.status_code == 409
+    reached = decided(answer)
     trial.allow(f"{call.name}, on its own object", answer, ok=reached, expected="reaches the handler", of=call.name)
     for theirs in target.tenants:
         if theirs.id != persona.tenant:
