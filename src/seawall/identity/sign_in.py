@@ -211,6 +211,8 @@ class SignInRoutes:
         return response
 
     async def _refused(self, request: Request, provider: str, reason: str) -> Response:
+        # Anyone may call the callback, so what it writes into the audit log is bounded by network.
+        await self._desk.throttle.take(self._desk.network_limit("sign-in-refused", request))
         event = SignIn(
             outcome="refused",
             provider=provider if provider in self._providers else "",

@@ -127,7 +127,7 @@ class TotpRoutes:
         if not wants_html(request):
             return data({"secret": secret, "otpauth_uri": uri})
         # An inline element with presentation attributes only: the policy forbids style attributes and data: scripts.
-        svg = Markup(segno.make(uri, micro=False).svg_inline(scale=4, border=2, dark="#000", light="#fff"))  # noqa: S704
+        svg = Markup(segno.make(uri, micro=False).svg_inline(scale=5, border=2, dark="#000", light="#fff"))  # noqa: S704
         spaced = " ".join(secret[i : i + 4] for i in range(0, len(secret), 4))
         return page(request, "totp", status=status, svg=svg, secret=spaced, uri=uri, next=after, problem=problem)
 

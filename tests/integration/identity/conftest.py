@@ -185,7 +185,9 @@ class Browser:
 def settings(tmp_path: Path) -> Settings:
     return Settings(
         root=tmp_path,
-        identity=IdentitySection(providers={"dev": ProviderSection(kind="development")}, attempts_per_account=5),
+        identity=IdentitySection(
+            providers={"dev": ProviderSection(kind="development")}, attempts_per_account=5, attempts_per_network=20
+        ),
     )
 
 

@@ -203,6 +203,13 @@ async def test_good_sign_ins_are_not_counted(house: House, ann: UUID) -> None:
         await house.browser().sign_in("ann@example.com")
 
 
+async def test_refusals_do_not_flood_the_audit_log(house: House) -> None:
+    browser = house.browser()
+    statuses = [(await browser.get("/auth/callback/dev?code=1&state=1", JSON)).status_code for _ in range(25)]
+    assert statuses == [400] * 20 + [429] * 5
+    assert len(await house.events("identity.sign-in")) == 20
+
+
 def test_the_development_provider_refuses_production(tmp_path: Path) -> None:
     settings = Settings.model_construct(
         env="production",

@@ -111,11 +111,11 @@ async def account_of(tx: Any, user_id: UUID) -> Account | None:
 
 
 async def demo_accounts(tx: Any) -> list[dict[str, str]]:
-    """The demo accounts for the sign-in page: email, name, and what they are."""
+    """The demo accounts for the sign-in page: email, name, tenant and roles."""
     rows = await tx.fetch(
-        """SELECT u.email, u.name, string_agg(DISTINCT replace(m.role, '_', ' ') || ', ' || t.name, '; ') AS what
+        """SELECT u.email, u.name, t.name AS tenant, string_agg(DISTINCT replace(m.role, '_', ' '), ', ') AS roles
            FROM seawall.dev_accounts d JOIN seawall.users u ON u.id = d.user_id
            JOIN seawall.memberships m ON m.user_id = u.id JOIN seawall.tenants t ON t.id = m.tenant_id
-           WHERE d.demo GROUP BY u.id, t.name ORDER BY t.name, min(m.granted_at), u.id LIMIT 50"""
+           WHERE d.demo GROUP BY u.id, t.id ORDER BY t.name, roles, min(m.granted_at), u.id LIMIT 50"""
     )
     return [dict(row) for row in rows]
