@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seawall.access import Body, Scope, Visible, may, may_list, reveal, seen_with
+    from seawall.access import Body, Scope, Visible, may, may_list, reveal, reveal_all, seen_with
     from seawall.app import Seawall
     from seawall.core.decisions import public, self_service
     from seawall.core.scope import Membership, Tenant
     from seawall.store.models import Tenanted, object_id, refers_to
-    from seawall.web import page
+    from seawall.web import money, page
 
 __all__ = [
     "Body",
@@ -24,22 +24,24 @@ __all__ = [
     "Visible",
     "may",
     "may_list",
+    "money",
     "object_id",
     "page",
     "public",
     "refers_to",
     "reveal",
+    "reveal_all",
     "seen_with",
     "self_service",
 ]
 
 _HOMES = {
-    "seawall.access": ("Body", "Scope", "Visible", "may", "may_list", "reveal", "seen_with"),
+    "seawall.access": ("Body", "Scope", "Visible", "may", "may_list", "reveal", "reveal_all", "seen_with"),
     "seawall.app": ("Seawall",),
     "seawall.core.decisions": ("public", "self_service"),
     "seawall.core.scope": ("Membership", "Tenant"),
     "seawall.store.models": ("Tenanted", "object_id", "refers_to"),
-    "seawall.web": ("page",),
+    "seawall.web": ("money", "page"),
 }
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -76,7 +77,7 @@ class RunningApp:
     def _new_client(self) -> httpx2.Client:
         return httpx2.Client(
             base_url=self.base_url,
-            verify=self.target["ca_file"],
+            verify=ssl.create_default_context(cafile=self.target["ca_file"]),
             headers={"Origin": self.base_url, "Accept": "application/json"},
             timeout=20,
         )

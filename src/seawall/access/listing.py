@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 import structlog
 from fastapi import Depends, Request
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.elements import ColumnElement
 
 from seawall.access.engine import Allow, Ruling
@@ -26,6 +27,7 @@ from seawall.core.scope import Passage, Principal
 log = structlog.get_logger("seawall.access")
 
 M = TypeVar("M")
+OrderBy = ColumnElement[Any] | InstrumentedAttribute[Any]
 ROWS_DEFAULT = 100
 ROWS_MAX = 1_000
 PAGE_ROWS = 250
@@ -51,7 +53,7 @@ class Visible(Generic[M]):
     async def all(
         self,
         *where: ColumnElement[bool],
-        order_by: ColumnElement[Any] | Sequence[ColumnElement[Any]] = (),
+        order_by: OrderBy | Sequence[OrderBy] = (),
         limit: int = ROWS_DEFAULT,
     ) -> Rows[M]:
         """The allowed objects that meet every condition, in order; they are in the ORM session.
@@ -66,7 +68,7 @@ class Visible(Generic[M]):
         """
         if not 1 <= limit <= ROWS_MAX:
             raise ValueError(f"limit must be between 1 and {ROWS_MAX}")
-        order = [order_by] if isinstance(order_by, (ColumnElement, sa.orm.InstrumentedAttribute)) else list(order_by)
+        order = [order_by] if isinstance(order_by, ColumnElement | InstrumentedAttribute) else list(order_by)
         loader = self._loader
         statement = (
             sa.select(*loader.columns)

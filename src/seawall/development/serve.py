@@ -99,12 +99,13 @@ class _Dev:
     ready: Callable[[Running], None]
 
     async def serve(self) -> None:
+        os.environ.update(self.database.environment())
+        os.environ["SEAWALL_ROOT"] = str(self.settings.root)
+        app = import_app(self.settings)
+        app.state.seawall.engine.check_routes(app)  # first: what a route lacks is known without any database
         try:
             fresh = await self.database.create()
             self.say(f"database: {self.database.name} on the embedded PostgreSQL")
-            os.environ.update(self.database.environment())
-            os.environ["SEAWALL_ROOT"] = str(self.settings.root)
-            app = import_app(self.settings)
             await self.database.migrate(AppTables(self.settings.root / "migrations", Tenanted.metadata))
             self.say("migrations: up to date, every table walled")
             sow = await _seed(self.settings, self.database) if fresh else None
@@ -161,7 +162,14 @@ def import_app(settings: Settings) -> Any:
             why="[app] module says where the FastAPI app is",
             fix='set module = "package.app:app" under [app] in seawall.toml',
         )
-    return getattr(module, attribute or "app")
+    app = getattr(module, attribute or "app")
+    if getattr(getattr(app, "state", None), "seawall", None) is None:
+        raise Refused(
+            "the app has no Seawall",
+            why="without it no route is decided and no tenant is walled",
+            fix="write `sea = Seawall(app)` right after `app = FastAPI()`",
+        )
+    return app
 
 
 async def _seed(settings: Settings, database: DevelopmentDatabase) -> Sow | None:
@@ -198,14 +206,7 @@ class _Server(uvicorn.Server):
 
 
 async def _run(app: Any, listening: socket.socket, certificates: Certificates, ready: Callable[[], None]) -> None:
-    sea = getattr(app.state, "seawall", None)
-    if sea is None:
-        raise Refused(
-            "the app has no Seawall",
-            why="without it no route is decided and no tenant is walled",
-            fix="write `sea = Seawall(app)` right after `app = FastAPI()`",
-        )
-    await sea.check()  # before uvicorn, which would bury a refusal under a traceback of its own
+    await app.state.seawall.check()  # before uvicorn, which would bury a refusal under a traceback of its own
     config = uvicorn.Config(
         app,
         lifespan="on",

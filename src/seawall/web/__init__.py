@@ -17,10 +17,10 @@ from seawall.core.errors import Problem, Refused
 from seawall.settings import Settings
 from seawall.web import errors, logs, openapi
 from seawall.web.assets import STATIC_PATH, Assets
-from seawall.web.pages import Pages, page
+from seawall.web.pages import Pages, money, page
 from seawall.web.wall import Wall
 
-__all__ = ["Pages", "Wall", "include", "page"]
+__all__ = ["Pages", "Wall", "include", "money", "page"]
 
 
 def include(app: FastAPI, *, settings: Settings, template_packages: Sequence[tuple[str, Path]] = ()) -> Pages:

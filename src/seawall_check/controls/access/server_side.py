@@ -6,9 +6,9 @@ Why
 
 How it is attacked
     For every stated route one persona that may call it and one that may not first call it plainly. Then claims are
-    added: in the query, in headers that proxies and frameworks use, and one by one as fields of the body (`role`,
-    `is_admin`, `owner`, `price`, `total`, `step_up`, …). Who was refused must still be refused. Whoever was allowed
-    must get the same answer, or a refusal of the unknown field.
+    added: in the query, in cookies, in headers that proxies and frameworks use, and one by one as fields of the body
+    (`role`, `is_admin`, `owner`, `price`, `total`, `step_up`, …). Who was refused must still be refused. Whoever was
+    allowed must get the same answer, or a refusal of the unknown field.
 
 How to fix
     Read the caller from `scope.principal` and the object from `may(…)`; give bodies `extra="forbid"` (`seawall.Body`).
@@ -51,6 +51,7 @@ HEADERS = {
     "X-Original-URL": "/",
     "X-HTTP-Method-Override": "GET",
 }
+COOKIES = {"role": "{role}", "is_admin": "true", "user_id": "{user}", "uid": "{user}", "tenant_id": "{tenant}"}
 CLAIMS: Mapping[str, Any] = {
     "role": "{role}",
     "roles": ["{role}"],
@@ -131,12 +132,13 @@ def _claims(target: Target, persona: Persona) -> dict[str, Any]:
     return {
         "query": {name: _filled(value, words) for name, value in QUERY.items()},
         "headers": {name: _filled(value, words) for name, value in HEADERS.items()},
+        "cookies": {name: _filled(value, words) for name, value in COOKIES.items()},
     }
 
 
 async def _same_answer(target: Target, trial: Trial, call: Call) -> None:
     claims = _claims(target, call.persona)
-    for place in ("query", "headers"):
+    for place in ("query", "headers", "cookies"):
         before = await send(target, call)
         claimed = await send(target, call, **{place: claims[place]})
         after = await send(target, call)
@@ -178,7 +180,7 @@ async def _still_refused(target: Target, trial: Trial, said: Mapping[str, Any], 
     if (await send(target, call)).status_code not in REFUSED:
         return  # access/function-level says so
     claims = _claims(target, persona)
-    for place in ("query", "headers"):
+    for place in ("query", "headers", "cookies"):
         answer = await send(target, call, **{place: claims[place]})
         trial.refuse(f"{call.name}, claiming to be allowed in the {place}", answer, statuses=REFUSED, of=operation.name)
 
