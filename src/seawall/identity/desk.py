@@ -107,8 +107,9 @@ async def input_of(request: Request, *known: str) -> dict[str, str]:
     for name, value in fields.items():
         if name not in known:
             raise Unprocessable("A field is unknown here.")
-        if not isinstance(value, str) or len(value) > FIELD_LENGTH_MAX:
-            raise Unprocessable("A field is not text of bounded length.")
+        # printable: neither NUL nor half a surrogate pair, on which a database or an encoder would stumble
+        if not isinstance(value, str) or len(value) > FIELD_LENGTH_MAX or not value.isprintable():
+            raise Unprocessable("A field is not plain text of bounded length.")
     return fields
 
 

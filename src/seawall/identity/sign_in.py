@@ -113,8 +113,8 @@ class SignInRoutes:
             transaction, claims = await self._verified(request, known)
             async with self._desk.db.identity() as tx:
                 person = await find_person(tx, claims, known.email_domains)
-            authenticated_at = min(now(), datetime.fromtimestamp(claims.auth_time, UTC)) if claims.auth_time else now()
-            who = Authentication(person, authenticated_at, claims.amr)
+            at = now() if claims.auth_time is None else min(now(), datetime.fromtimestamp(claims.auth_time, UTC))
+            who = Authentication(person, at, claims.amr)
             return await self._enter_or_choose(request, transaction, who)
         except SignInRefused as refused:
             return await self._refused(request, provider, refused.reason)

@@ -117,6 +117,11 @@ async def test_a_fresh_sign_in_must_be_fresh(house: House, idp: HostileProvider,
     assert (await browser.get("/auth/totp", JSON)).status_code == 401
 
 
+async def test_an_auth_time_of_1970_is_not_now(house: House, idp: HostileProvider, invited: UUID) -> None:
+    browser, _ = await arrive(house, idp, "s-1", email=EMAIL, email_verified=True, auth_time=0)
+    assert (await browser.get("/auth/totp", JSON)).status_code == 401
+
+
 async def test_the_offer_of_several_providers(house: House) -> None:
     browser = house.browser()
     offered = (await browser.get("/auth/sign-in?next=/orders", JSON)).json()["providers"]
