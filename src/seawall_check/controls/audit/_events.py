@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from seawall_check.probes.database import identifier, literal
 from seawall_check.target import Target
 
 POLL_S = 0.1
+ALTER_TRIES = 20
+ALTER_WAIT_MS = 500
 TENANT_TABLES = """
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY ($1) AND c.relkind = 'r'
@@ -61,32 +63,55 @@ def _text(row: dict[str, Any]) -> str:
     return json.dumps(row, default=str, ensure_ascii=False)
 
 
+async def holding(target: Target, db: asyncpg.Connection, marker: str) -> list[str]:
+    """The tenant tables, quoted, that hold a row with this text."""
+    access = target.database
+    found = []
+    for schema, name in await db.fetch(TENANT_TABLES, list(access.app_schemas), access.tenant_column):
+        table = f"{identifier(schema)}.{identifier(name)}"
+        if await db.fetchval(f"SELECT EXISTS (SELECT FROM {table} t WHERE strpos(t::text, $1) > 0)", marker):
+            found.append(table)
+    return found
+
+
 @contextlib.asynccontextmanager
-async def refusing_at_commit(target: Target, db: asyncpg.Connection, marker: str) -> AsyncIterator[None]:
+async def refusing_at_commit(
+    target: Target, db: asyncpg.Connection, tables: Sequence[str], marker: str
+) -> AsyncIterator[None]:
     """Meanwhile every transaction that writes a row with `marker` fails when it commits, after all its statements.
 
     Deferred constraint triggers do it, so that the app has by then written everything that it would write.
     """
-    access = target.database
-    schema = identifier(access.app_schemas[0])
-    found = [
-        f"{identifier(schema_)}.{identifier(name)}"
-        for schema_, name in await db.fetch(TENANT_TABLES, list(access.app_schemas), access.tenant_column)
-    ]
-    function = f"{schema}.{identifier(marker)}"
-    await db.execute("SET lock_timeout = '5s'")
+    function = f"{identifier(target.database.app_schemas[0])}.{identifier(marker)}"
     await db.execute(
         f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         f" IF strpos(NEW::text, {literal(marker)}) > 0 THEN RAISE EXCEPTION 'refused by the check'; END IF;"
         " RETURN NULL; END $$"
     )
     try:
-        for table in found:
-            await db.execute(
+        for table in tables:
+            await _altered(
+                db,
                 f"CREATE CONSTRAINT TRIGGER {identifier(marker)} AFTER INSERT OR UPDATE ON {table}"
-                f" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {function}()"
+                f" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {function}()",
             )
         yield
     finally:
-        await db.execute(f"DROP FUNCTION {function}() CASCADE")
-        await db.execute("RESET lock_timeout")
+        # Table by table: one statement that locks several could deadlock with the app's own transactions.
+        for table in tables:
+            await _altered(db, f"DROP TRIGGER IF EXISTS {identifier(marker)} ON {table}")
+        await db.execute(f"DROP FUNCTION {function}()")
+
+
+async def _altered(db: asyncpg.Connection, statement: str) -> None:
+    """Run DDL on a table that others use: it waits a little and tries again, rather than holding them up."""
+    for turn in range(ALTER_TRIES):
+        try:
+            async with db.transaction():
+                await db.execute(f"SET LOCAL lock_timeout = '{ALTER_WAIT_MS}ms'")
+                await db.execute(statement)
+            return
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            if turn == ALTER_TRIES - 1:
+                raise
+            await asyncio.sleep(POLL_S)

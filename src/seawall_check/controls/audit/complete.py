@@ -31,7 +31,7 @@ import httpx2
 
 from seawall_check.control import Control
 from seawall_check.controls._requests import Call, calls, first_allowed, row, send, step_up_route
-from seawall_check.controls.audit._events import Recorded, recorded, refusing_at_commit
+from seawall_check.controls.audit._events import Recorded, holding, recorded, refusing_at_commit
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import attempt, identifier
 from seawall_check.probes.http import Operation, with_canary
@@ -182,16 +182,21 @@ class Log:
         call, marker = change
         response = await send(self.target, call)
         self.trial.allow(f"{call.name}, with a marker", response, of="commit")
+        tables = await holding(self.target, self.owner, marker)
+        if not tables:
+            self.trial.unproven(f"{call.name} stores its text nowhere, so its commit cannot be made to fail")
+            return
         marker_failing = f"{marker}x"
         body, _ = with_canary(call.operation, call.body, marker_failing)
-        async with refusing_at_commit(self.target, self.owner, marker_failing):
+        async with refusing_at_commit(self.target, self.owner, tables, marker_failing):
             response = await send(self.target, call, body=body)
         events = [one for one in await recorded(self.target, self.owner, _trace(response)) if one.outcome == "success"]
+        rows = await holding(self.target, self.owner, marker_failing)
         self.trial.refuse(
             f"{call.name}, when the database refuses the commit",
-            f"{response.status_code}; events of success: {', '.join(map(str, events)) or 'none'}",
-            ok=response.status_code >= 400 and not events,
-            expected="an error to the caller, and no event of success",
+            f"{response.status_code}; {len(rows)} rows; events of success: {', '.join(map(str, events)) or 'none'}",
+            ok=response.status_code >= 400 and not events and not rows,
+            expected="an error to the caller, no row, and no event of success",
             artifact=response,
             of="commit",
         )
