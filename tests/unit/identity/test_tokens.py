@@ -8,6 +8,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
@@ -185,3 +187,43 @@ def test_strict_object() -> None:
     for bad in (b'{"a":1,"a":2}', b"[]", b"nul", b"\xff", b'{"a":Infinity}'):
         with pytest.raises(ValueError, match=r".*"):
             strict_object(bad)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*CLAIMS, "azp", "nbf", "auth_time", "amr"]), JSON_VALUES, min_size=1, max_size=4)
+)
+def test_whatever_the_claims_hold_there_is_an_answer_and_never_a_crash(change: dict[str, Any]) -> None:
+    payload = json.dumps({**CLAIMS, **change}).encode()
+    try:
+        claims = verify_id_token(token(payload), KEYS, EXPECTED, now_s=NOW)
+    except SignInRefused:
+        return
+    # What was accepted says what was expected.
+    told = {**CLAIMS, **change}
+    assert (told["iss"], told["nonce"], claims.subject) == (ISSUER, "n-1", told["sub"])
+    assert told["aud"] == "app" or "app" in told["aud"]
+    assert told["exp"] > NOW - 60
+
+
+@given(st.text(alphabet="abcAB01-_.=+/ \n", max_size=60))
+def test_whatever_the_text_is_it_is_refused(text: str) -> None:
+    with pytest.raises(SignInRefused):
+        verify_id_token(text, KEYS, EXPECTED, now_s=NOW)
+
+
+@given(JSON_VALUES)
+def test_whatever_the_keys_are_there_is_an_answer(value: Any) -> None:
+    keys = (
+        value
+        if isinstance(value, list)
+        else [value, {"kty": "EC", "crv": "P-256", "kid": "k1", "x": value, "y": value}]
+    )
+    with pytest.raises(SignInRefused):
+        verify_id_token(token(), keys, EXPECTED, now_s=NOW)
