@@ -27,14 +27,19 @@ class Redactor:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
 
     def learn(self, *secrets: str) -> None:
         """Never show these strings."""
-        self._known.update(secret for secret in secrets if len(secret) >= SECRET_LENGTH_MIN)
+        new = {secret for secret in secrets if len(secret) >= SECRET_LENGTH_MIN} - self._known
+        if new:
+            self._known |= new
+            self._pattern = None
 
     def text(self, text: str) -> str:
-        for secret in sorted(self._known, key=len, reverse=True):
-            text = text.replace(secret, MARK)
+        if self._pattern is None:  # longest first, so that no secret is left half shown
+            self._pattern = re.compile("|".join(map(re.escape, sorted(self._known, key=len, reverse=True))) or r"(?!)")
+        text = self._pattern.sub(MARK, text)
         text = _HEADERS.sub(rf"\g<1>{MARK}", text)
         text = _SET_COOKIE.sub(rf"\g<1>{MARK}", text)
         text = _JWT.sub(MARK, text)
