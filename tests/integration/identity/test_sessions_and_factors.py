@@ -285,6 +285,9 @@ async def test_an_approval_is_for_exactly_one_action_once(house: House, browser:
     answers = await asyncio.gather(*(browser.post("/pay/150", headers=JSON) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401]
     assert len(house.done) == 1
+    consumed = [e for e in await house.events("identity.step-up") if e["step"] == "consumed"]
+    # one: of the failed request nothing stayed, its event neither
+    assert [(e["challenge_id"], e["action"]) for e in consumed] == [(address.rpartition("/")[2], "pay")]
 
 
 async def test_an_approval_expires(house: House, browser: Browser) -> None:
