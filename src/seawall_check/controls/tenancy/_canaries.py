@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,8 +31,8 @@ FROM pg_attribute a
 WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity = ''
 ORDER BY a.attnum
 """
-NUMBERS_FROM = 1_000_000
-"""What is added to numbers that must be unique, in copies."""
+NUMBERS_FROM, NUMBERS_BELOW = 1_000_000, 1_000_000_000
+"""What is added to numbers that must be unique, in copies; another each time, so that a second check can plant too."""
 
 
 @dataclass
@@ -108,9 +109,10 @@ class Copier:
 
     async def copy(self, texts: Sequence[str], canary: str, *, keep: bool) -> list[str] | None:
         """The keys of the copies, or None when a constraint refused them."""
+        beyond = NUMBERS_FROM + secrets.randbelow(NUMBERS_BELOW)
         values = {
             **{one["name"]: identifier(one["name"]) for one in self.columns},
-            **{one["name"]: f"{identifier(one['name'])} + {NUMBERS_FROM}" for one in self.columns if one["number"]},
+            **{one["name"]: f"{identifier(one['name'])} + {beyond}" for one in self.columns if one["number"]},
             **dict.fromkeys(self.keys, "gen_random_uuid()"),
             **dict.fromkeys(texts, literal(canary)),
         }
