@@ -69,7 +69,7 @@ def _matches(stored: str, password: str) -> bool:
 
 @lru_cache(maxsize=16)
 def _hashed(password: str) -> str:
-    """Demo accounts share a password, so they may share its hash: a seed of twenty people starts half a second sooner."""
+    """Demo accounts share a password, so they may share its hash: a seed starts half a second sooner."""
     return _HASHER.hash(password)
 
 
