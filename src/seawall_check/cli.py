@@ -1,23 +1,25 @@
-"""`seawall check`: attack my running app, control by control."""
+"""`seawall check`: attack my running app, control by control.
+
+Heavy imports stand in the functions that need them: `seawall --help` and `seawall dev` mount this command too.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from seawall_check import config as configuration
 from seawall_check import report as reports
-from seawall_check.control import Found, discover, select
 from seawall_check.errors import CheckError, DidNotStart
-from seawall_check.report.text import Progressing, table
-from seawall_check.run import Report
-from seawall_check.run import check as run_check
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seawall_check.config import CheckConfig
+    from seawall_check.control import Found
+    from seawall_check.run import Report
 
 EXIT_CANNOT_RUN = 3
 # Typer carries its own copy of click and exports only this leaf of its usage errors.
@@ -55,6 +57,8 @@ def check(
     listing: Annotated[bool, typer.Option("--list", help="List the controls and stop.")] = False,
 ) -> None:
     """Attack a running app with the checklist, on a scratch database, as two tenants and every role."""
+    from rich.console import Console
+
     console = Console(stderr=True)
     try:
         code = _dispatch(
@@ -81,6 +85,11 @@ def _dispatch(
     listing: bool,
     console: Console,
 ) -> int:
+    from rich.text import Text
+
+    from seawall_check import config as configuration
+    from seawall_check.control import discover, select
+
     found = discover()
     if listing or words[:1] == ["list"]:
         return _list(select(found, [*only, *words[1:]]))
@@ -104,12 +113,21 @@ def _dispatch(
     return done.exit_code
 
 
-def _run(settings: configuration.CheckConfig, chosen: tuple[Found, ...], console: Console) -> Report:
+def _run(settings: CheckConfig, chosen: tuple[Found, ...], console: Console) -> Report:
+    import asyncio
+
+    from seawall_check.report.text import Progressing
+    from seawall_check.run import check as run_check
+
     with Progressing(console) as watcher:
         return asyncio.run(run_check(settings, chosen, watcher=watcher))
 
 
 def _print(done: Report, kind: str) -> None:
+    from rich.console import Console
+
+    from seawall_check.report.text import table
+
     if kind == "text" and sys.stdout.isatty():
         Console().print(table(done))
     else:
@@ -123,7 +141,7 @@ def _destination(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _known_waivers(settings: configuration.CheckConfig, found: tuple[Found, ...]) -> None:
+def _known_waivers(settings: CheckConfig, found: tuple[Found, ...]) -> None:
     """A waiver of a control that does not exist is a typing error that would hide a failure."""
     for waiver in settings.waivers:
         if waiver.id not in {one.id for one in found}:
@@ -138,6 +156,8 @@ def _list(found: tuple[Found, ...]) -> int:
 
 
 def _explain(found: tuple[Found, ...], names: list[str]) -> int:
+    from seawall_check.control import select
+
     if not names:
         raise CheckError("explain which control?", fix="seawall check explain tenancy/rls-forced")
     for one in select(found, names):
@@ -147,6 +167,8 @@ def _explain(found: tuple[Found, ...], names: list[str]) -> int:
 
 
 def _refuse(console: Console, error: CheckError) -> NoReturn:
+    from rich.text import Text
+
     console.print(Text("seawall check could not run", "bold red"))
     console.print(Text(error.what))
     if error.why:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seawall_check.errors import CheckError
-from seawall_check.run import Report
+
+if TYPE_CHECKING:
+    from seawall_check.run import Report
 
 FORMATS = ("text", "json", "html", "sarif")
 
