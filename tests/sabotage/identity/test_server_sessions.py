@@ -2,8 +2,6 @@
 
 import pytest
 
-PROVE = pytest.mark.prove
-
 SIGN_OUT = """
 import seawall.identity.account as module
 async def nothing(tx, session_id):
@@ -18,8 +16,14 @@ module.raise_epoch = nothing
 """
 
 
-@pytest.mark.parametrize(
-    "python", [pytest.param(SIGN_OUT, id="sign-out"), pytest.param(ROLE, id="role-change", marks=PROVE)]
-)
-async def test_a_session_that_does_not_end(sabotage, python: str) -> None:
-    await sabotage("identity/server-sessions", python=python, trips={"identity/server-sessions"})
+BOTH = {"identity/server-sessions", "tenancy/verified-context"}
+"""A signed-out session must get no tenant context either."""
+
+
+async def test_signing_out_that_ends_nothing(sabotage) -> None:
+    await sabotage("identity/server-sessions", python=SIGN_OUT, trips=BOTH)
+
+
+@pytest.mark.prove
+async def test_a_role_change_that_ends_nothing(sabotage) -> None:
+    await sabotage("identity/server-sessions", python=ROLE, trips={"identity/server-sessions"})
