@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from seawall.core.decisions import public, self_service
     from seawall.core.scope import Membership, Tenant
     from seawall.store.models import Tenanted, object_id, refers_to
+    from seawall.store.prepared import prepared
     from seawall.web import money, page
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "money",
     "object_id",
     "page",
+    "prepared",
     "public",
     "refers_to",
     "reveal",
@@ -41,6 +43,7 @@ _HOMES = {
     "seawall.core.decisions": ("public", "self_service"),
     "seawall.core.scope": ("Membership", "Tenant"),
     "seawall.store.models": ("Tenanted", "object_id", "refers_to"),
+    "seawall.store.prepared": ("prepared",),
     "seawall.web": ("money", "page"),
 }
 

@@ -10,6 +10,7 @@ gate that can refuse does: settings, policies, routes, the database's role, ever
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -166,6 +167,9 @@ class Seawall:
         async def lifespan(running: FastAPI) -> AsyncIterator[Any]:
             self.engine.check_routes(app)
             async with self._open(), inner(running) as state:
+                # what start-up made stays for the life of the process: the collector need not walk it at every pass
+                gc.freeze()
+                gc.enable()
                 yield state
 
         app.router.lifespan_context = lifespan

@@ -18,11 +18,11 @@ from fastapi import FastAPI
 
 from seawall.access.context import ContextMap
 from seawall.access.entities import People, ResourceMap, resource_map, tenant_map
-from seawall.access.loader import Loader
 from seawall.access.obligations import StepUpObligation, strictest
 from seawall.access.policies import PolicyBook, Slice
 from seawall.core.errors import Refused
 from seawall.core.scope import Principal, Tenant
+from seawall.store.loader import Loader
 
 log = structlog.get_logger("seawall.access")
 

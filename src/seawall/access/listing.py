@@ -17,12 +17,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.elements import ColumnElement
 
 from seawall.access.engine import Allow, Ruling
-from seawall.access.loader import Loader, compiled
 from seawall.access.may import REQUIREMENT_ATTR, Requirement, engine_of
 from seawall.access.record import ANY, allowed, decision_event, route_of
 from seawall.core.decisions import DECISION_ATTR, passage_of
 from seawall.core.errors import Refused
 from seawall.core.scope import Passage, Principal
+from seawall.store.loader import Loader, compiled
 
 log = structlog.get_logger("seawall.access")
 

@@ -22,7 +22,6 @@ from fastapi import Depends, Path, Request
 from pydantic import BaseModel
 
 from seawall.access.engine import Allow, Deny, Engine, Ruling, StepUp, Verdict
-from seawall.access.loader import identity_of
 from seawall.access.record import allowed, decision_event, resource_name, route_of
 from seawall.access.scoped import FactScope
 from seawall.access.values import Unconvertible
@@ -30,6 +29,7 @@ from seawall.core.decisions import DECISION_ATTR, passage_of
 from seawall.core.errors import Forbidden, NotFound
 from seawall.core.scope import Passage, Principal, Scope, Tenant
 from seawall.core.stepup import Intent, Resume
+from seawall.store.loader import identity_of
 
 REQUIREMENT_ATTR = "__seawall_requirement__"
 """The `Requirement` of a decision dependency, for the boot gate."""

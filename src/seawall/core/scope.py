@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 from seawall.core.errors import NotSignedIn
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from seawall.core.stepup import StepUps
+
+T = TypeVar("T")
 
 PASSAGE_KEY = "seawall.passage"
 """The key of the `Passage` in the ASGI scope."""
@@ -94,13 +96,22 @@ class Transaction(Protocol):
         """The first row or None."""
         ...
 
-    def adopt(self, instance: object) -> None:
-        """Take in an object that was loaded by raw SQL, so that the ORM session sees it as its own."""
+    def adopt(self, instance: T) -> T:
+        """Take in an object that was loaded by raw SQL, so that the ORM session sees it as its own.
+
+        Gives the object itself, or the one that the transaction already has of the same row.
+        """
         ...
 
     async def session(self) -> AsyncSession:
         """The ORM session that rides on this transaction; opened at the first call."""
         ...
+
+
+class Query(Protocol[T]):
+    """A prepared query. Implemented by `store.Prepared`."""
+
+    async def run(self, transaction: Transaction, values: dict[str, Any]) -> list[T]: ...
 
 
 class Runtime(Protocol):
@@ -208,6 +219,10 @@ class Scope:
         """The request's ORM session. Objects that `may()` loaded are already in it; do not commit: the wall does."""
         transaction = await self._passage.begin()
         return await transaction.session()
+
+    async def all(self, query: Query[T], **values: Any) -> list[T]:
+        """Run a `prepared` query with its parameters; the fast way to rows that every request reads."""
+        return await query.run(await self._passage.begin(), values)
 
     def record(self, event: Event) -> None:
         """Add an audit event; it is written in the same transaction as the change."""

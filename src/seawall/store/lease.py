@@ -7,8 +7,9 @@ injected statement) may have `SET` on the connection: the next request finds it 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import sqlalchemy as sa
 from sqlalchemy.orm import make_transient_to_detached
 
 from seawall.core.errors import NotSignedIn
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from seawall.store.pool import Loan, Pool
+
+T = TypeVar("T")
 
 _CONTEXT = re.compile(r"[0-9]{1,9}(\.[0-9a-f-]{36}|\.){3}\.[a-z]{1,16}\.[0-9]{1,12}\.[0-9a-f]{64}")
 """What the database mints. Checked before it is put into SQL text, since SET takes no parameters."""
@@ -34,7 +37,7 @@ class Lease:
         self._loan = loan
         self.connection = loan.raw
         self._session: AsyncSession | None = None
-        self._adopted: list[Any] = []
+        self._adopted: dict[Any, Any] = {}
         self._open = True
 
     @classmethod
@@ -56,38 +59,42 @@ class Lease:
         return cls(loan)
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
-        """All rows of one parameterised statement."""
+        """All rows of one parameterised statement. What the ORM has pending is sent first."""
+        if self._session is not None:
+            await self._session.flush()
         return list(await self.connection.fetch(sql, *args))
 
     async def fetchrow(self, sql: str, *args: Any) -> Any | None:
-        """The first row or None."""
+        """The first row or None. What the ORM has pending is sent first."""
+        if self._session is not None:
+            await self._session.flush()
         return await self.connection.fetchrow(sql, *args)
 
     async def session(self) -> AsyncSession:
         """The ORM session on this transaction, opened at the first call, with the adopted objects in it."""
         if self._session is None:
             self._session = self._loan.session()
-            for instance in self._adopted:
-                self._attach(self._session, instance)
+            self._session.add_all(self._adopted.values())
             self._adopted.clear()
         return self._session
 
-    def adopt(self, instance: Any) -> None:
-        """Take in an object that was loaded by raw SQL, so that the ORM session sees it as its own."""
-        if self._session is None:
-            self._adopted.append(instance)
-        else:
-            self._attach(self._session, instance)
-
-    @staticmethod
-    def _attach(session: AsyncSession, instance: Any) -> None:
-        if instance._sa_instance_state.key is None:
+    def adopt(self, instance: T) -> T:
+        """Take in an object that was loaded by raw SQL; gives the one that is already here of the same row, if any."""
+        state: Any = sa.inspect(instance)
+        if state.key is None:
             make_transient_to_detached(instance)
-        session.add(instance)
+        known: Any
+        if self._session is None:
+            known = self._adopted.setdefault(state.key, instance)
+        else:
+            known = self._session.identity_map.get(state.key) or instance
+            self._session.add(known)
+        row: T = known
+        return row
 
     async def flush(self) -> None:
         """Send the ORM's pending changes."""
-        if self._session is None and any(instance._sa_instance_state.modified for instance in self._adopted):
+        if self._session is None and any(sa.inspect(one).modified for one in self._adopted.values()):
             await self.session()  # a handler that only sets attributes of its object never asks for the session
         if self._session is not None:
             await self._session.flush()
