@@ -44,6 +44,7 @@ def serve(
         lifespan="on",
         ws="none",
         access_log=False,
+        log_config=None,  # its lines go through our logs, which escape what a request may put into them
         server_header=False,
         ssl_certfile=certificate,
         ssl_keyfile=key,

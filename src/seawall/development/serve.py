@@ -215,6 +215,7 @@ async def _run(app: Any, listening: socket.socket, certificates: Certificates, r
         ws="none",
         access_log=False,
         server_header=False,
+        log_config=None,  # its lines go through our logs, which escape what a request may put into them
         log_level="warning",
         ssl_certfile=str(certificates.certificate),
         ssl_keyfile=str(certificates.key),

@@ -175,7 +175,9 @@ def configure(*, production: bool, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], True
+        # uvicorn gives its loggers handlers and levels of their own, which would write past the escaping, or not at all
+        logger.handlers, logger.propagate, logger.disabled = [], True, False
+        logger.setLevel(logging.NOTSET)
     access = logging.getLogger("uvicorn.access")
     # It prints the query string, where people put tokens; the wall has its own line a request.
     access.handlers, access.propagate, access.disabled = [], False, True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import logging.config
 
 import pytest
 import structlog
+import uvicorn.config
 from tests.support.web import ask, make_app
 
 from seawall.web import logs
@@ -25,6 +27,7 @@ def _restore():
 
 @pytest.mark.parametrize("production", [True, False])
 def test_a_value_cannot_begin_a_line(capsys, production) -> None:
+    logging.config.dictConfig(uvicorn.config.LOGGING_CONFIG)  # as a server does before it imports the app
     logs.configure(production=production)
     structlog.get_logger("x").info("event", value=NASTY)
     structlog.get_logger("x").info(NASTY)
