@@ -18,14 +18,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from playwright.async_api import async_playwright
 from tests.support.web import make_app
 
 from seawall.core.decisions import public
 
-playwright = pytest.importorskip("playwright.async_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.browser
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -136,7 +135,7 @@ async def evil(tmp_path: Path, site: Site) -> AsyncIterator[int]:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Any]:
-    async with playwright.async_playwright() as driver:
+    async with async_playwright() as driver:
         arguments = ["--no-sandbox", "--disable-background-networking"]
         browser = await driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         context = await browser.new_context(ignore_https_errors=True)
