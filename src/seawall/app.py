@@ -11,6 +11,8 @@ gate that can refuse does: settings, policies, routes, the database's role, ever
 from __future__ import annotations
 
 import gc
+import importlib
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -209,3 +211,37 @@ class Seawall:
                 await self._reads.stop()
                 self._reads = None
         self._database = None
+
+
+def import_app(settings: Settings) -> Any:
+    """The app named by `[app] module`.
+
+    Raises:
+        Refused: there is no such module or attribute.
+    """
+    module_name, _, attribute = settings.app.module.partition(":")
+    sys.path.insert(0, str(settings.root.resolve()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise Refused(
+            f"there is no module {module_name!r} in {settings.root}",
+            why="[app] module says where the FastAPI app is",
+            fix='set module = "package.app:app" under [app] in seawall.toml',
+        ) from None
+    if not hasattr(module, attribute or "app"):
+        raise Refused(
+            f"{module_name} has no {attribute or 'app'!r}",
+            why="[app] module says where the FastAPI app is",
+            fix='set module = "package.app:app" under [app] in seawall.toml',
+        )
+    app = getattr(module, attribute or "app")
+    if getattr(getattr(app, "state", None), "seawall", None) is None:
+        raise Refused(
+            "the app has no Seawall",
+            why="without it no route is decided and no tenant is walled",
+            fix="write `sea = Seawall(app)` right after `app = FastAPI()`",
+        )
+    return app

@@ -186,6 +186,12 @@ def load(root: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"
+        if where == "settings":
+            raise Refused(
+                first["msg"].removeprefix("Value error, "),
+                why="production assumes nothing and brings nothing along",
+                fix="set them in the environment, see docs/guide/production.md",
+            ) from None
         raise Refused(
             f"{where}: {first['msg']}",
             why="a setting that is not understood is never ignored, because it may be the one that protects you",

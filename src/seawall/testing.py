@@ -104,8 +104,8 @@ class _Form(HTMLParser):
 
 
 @contextmanager
-def running(path: Path | str = ".") -> Iterator[RunningApp]:
-    """Run the app in `path` on a scratch database until the block ends.
+def running(path: Path | str = ".", *, port: int = 0) -> Iterator[RunningApp]:
+    """Run the app in `path` on a scratch database until the block ends; `port` 0 picks a free one.
 
     Raises:
         RuntimeError: it did not start; the message is what it printed.
@@ -113,13 +113,14 @@ def running(path: Path | str = ".") -> Iterator[RunningApp]:
     with tempfile.TemporaryDirectory(prefix="seawall-test-") as folder:
         target, log_path = Path(folder, "target.json"), Path(folder, "app.log")
         with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "seawall", "dev", "--scratch", "--port", "0"],
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", "seawall", "dev", "--scratch", "--port", str(port)],
                 cwd=path,
                 env=os.environ | {"SEAWALL_TARGET_FILE": str(target)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours: the app is stopped below, once
             )
         try:
             deadline = time.monotonic() + READY_TIMEOUT_S

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -19,7 +19,6 @@ from rich.markup import escape
 from rich.panel import Panel
 
 APP_NAME = "harbour"
-READY_TIMEOUT_S = 60
 
 
 def demo(
@@ -31,12 +30,18 @@ def demo(
     ] = None,
 ) -> None:
     """Make the restaurant app, run it, attack it with the checklist, print the evidence, and leave it running."""
+    from seawall.testing import running
+
     console = Console(highlight=False)
     stays = stay if stay is not None else sys.stdout.isatty() and not os.environ.get("CI")
     started = time.monotonic()
     app_folder = _scaffold(output.resolve(), console)
     with contextlib.ExitStack() as stack:
-        address = stack.enter_context(_running(app_folder, output.resolve(), port, console)) if stays else ""
+        address = ""
+        if stays:
+            # for people to look at; the judge starts its own
+            console.print("[bold]2[/] seawall dev")
+            address = stack.enter_context(running(app_folder, port=port)).base_url
         code = _check(app_folder, output.resolve(), console)
         _summary(output.resolve(), code, time.monotonic() - started, address, console)
         if stays:
@@ -58,39 +63,6 @@ def _scaffold(output: Path, console: Console) -> Path:
     files = sum(1 for path in folder.rglob("*") if path.is_file())
     console.print(f"[bold]1[/] seawall new restaurant {APP_NAME}   [dim]{files} files in {escape(str(folder))}[/]")
     return folder
-
-
-@contextlib.contextmanager
-def _running(folder: Path, output: Path, port: int, console: Console) -> Any:
-    """The app, for people to look at; the judge starts its own on a scratch database."""
-    console.print("[bold]2[/] seawall dev")
-    target = output / "target.json"
-    target.unlink(missing_ok=True)
-    log = (output / "app.log").open("wb")
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-m", "seawall", "dev", "--scratch", "--port", str(port)],
-        cwd=folder,
-        env=os.environ | {"SEAWALL_TARGET_FILE": str(target)},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is ours: the app is stopped below, once
-    )
-    try:
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while not target.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                console.print((output / "app.log").read_text(errors="replace"), markup=False)
-                raise typer.Exit(3)
-            time.sleep(0.05)
-        yield json.loads(target.read_text())["base_url"]
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        log.close()
-        target.unlink(missing_ok=True)
 
 
 def _check(folder: Path, output: Path, console: Console) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,7 @@ def serve(
     """Run the app with SEAWALL_ENV=production: your PostgreSQL, your provider, nothing embedded."""
     import uvicorn
 
+    from seawall.app import import_app
     from seawall.core.errors import Refused
     from seawall.settings import load
 
@@ -34,7 +35,8 @@ def serve(
             fix="unset SEAWALL_ENV, or use `seawall dev`",
         )
     os.environ["SEAWALL_ROOT"] = str(settings.root)
-    sys.path.insert(0, str(settings.root))
+    # Every gate runs once here, where a refusal can be read; in a worker it would drown in a stack trace.
+    asyncio.run(import_app(settings).state.seawall.check())
     uvicorn.run(
         settings.app.module,
         host=host,

@@ -11,7 +11,6 @@ import importlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import asyncpg
 import uvicorn
 
+from seawall.app import import_app
 from seawall.core.errors import Refused
 from seawall.development.certificates import Certificates, ensure
 from seawall.development.database import DevelopmentDatabase, development_database
@@ -136,40 +136,6 @@ async def _end_with_parent() -> None:
         if os.getppid() != parent:
             break
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def import_app(settings: Settings) -> Any:
-    """The app named by `[app] module`.
-
-    Raises:
-        Refused: there is no such module or attribute.
-    """
-    module_name, _, attribute = settings.app.module.partition(":")
-    sys.path.insert(0, str(settings.root.resolve()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise Refused(
-            f"there is no module {module_name!r} in {settings.root}",
-            why="[app] module says where the FastAPI app is",
-            fix='set module = "package.app:app" under [app] in seawall.toml',
-        ) from None
-    if not hasattr(module, attribute or "app"):
-        raise Refused(
-            f"{module_name} has no {attribute or 'app'!r}",
-            why="[app] module says where the FastAPI app is",
-            fix='set module = "package.app:app" under [app] in seawall.toml',
-        )
-    app = getattr(module, attribute or "app")
-    if getattr(getattr(app, "state", None), "seawall", None) is None:
-        raise Refused(
-            "the app has no Seawall",
-            why="without it no route is decided and no tenant is walled",
-            fix="write `sea = Seawall(app)` right after `app = FastAPI()`",
-        )
-    return app
 
 
 async def _seed(settings: Settings, database: DevelopmentDatabase) -> Sow | None:

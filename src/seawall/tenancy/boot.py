@@ -22,7 +22,7 @@ SELECT current_setting('server_version_num')::integer AS version,
        (SELECT string_agg(c.relname, ', ') FROM pg_class c
         WHERE c.relnamespace = to_regnamespace('app') AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned,
        (SELECT string_agg(o.rolname, ', ') FROM pg_roles o
-        WHERE o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER')) AS member_of,
+        WHERE NOT r.rolsuper AND o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER')) AS member_of,
        has_schema_privilege(r.oid, to_regnamespace('app'), 'CREATE') AS may_create
 FROM pg_roles r WHERE r.rolname = current_user
 """
