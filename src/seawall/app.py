@@ -141,13 +141,21 @@ class Seawall:
     def render(self, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Response:
         return self.pages.render(request, template, context, status=status)
 
+    def check_routes(self) -> int:
+        """Boot gate A: every route carries exactly one decision that the policies know. Gives how many there are.
+
+        Raises:
+            Refused: naming the first route that is not fit to start.
+        """
+        return access.check_routes(self.app, self.engine)
+
     async def check(self) -> None:
         """Run every gate that the start runs, without serving.
 
         Raises:
             Refused: by the first gate that finds something.
         """
-        self.engine.check_routes(self.app)
+        self.check_routes()
         async with self._connected():
             pass
 
@@ -167,7 +175,7 @@ class Seawall:
 
         @asynccontextmanager
         async def lifespan(running: FastAPI) -> AsyncIterator[Any]:
-            self.engine.check_routes(app)
+            self.check_routes()
             async with self._open(), inner(running) as state:
                 # what start-up made stays for the life of the process: the collector need not walk it at every pass
                 gc.freeze()

@@ -15,6 +15,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from seawall.access.engine import Allow, Deny, Engine, StepUp, Verdict
+from seawall.access.gate import check_routes
 from seawall.access.listing import Rows, Visible, may_list
 from seawall.access.may import may
 from seawall.access.policies import PolicyBook, read_policies
@@ -34,6 +35,7 @@ __all__ = [
     "StepUp",
     "Verdict",
     "Visible",
+    "check_routes",
     "include",
     "may",
     "may_list",
@@ -48,7 +50,7 @@ def include(app: FastAPI, *, settings: Settings, policies: Path) -> Engine:
     """Read and check the app's policies.
 
     Args:
-        app: the app; its routes are checked at startup, by `engine.check_routes(app)`, when all are declared.
+        app: the app; its routes are checked at startup, by `check_routes(app, engine)`, when all are declared.
         settings: access has none of its own.
         policies: the folder with `schema.cedarschema` and `*.cedar`.
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import orjson
 import structlog
 from cedarpy import _internal as cedar
-from fastapi import FastAPI
 
 from seawall.access.context import ContextMap
 from seawall.access.entities import People, ResourceMap, resource_map, tenant_map
@@ -84,16 +83,6 @@ class Engine:
         self._rulings: dict[tuple[type[Any], str], Ruling] = {}
         self._loaders: dict[type[Any], Loader[Any]] = {}
         self._maps: dict[type[Any], ResourceMap] = {Tenant: self._tenant}
-
-    def check_routes(self, app: FastAPI) -> int:
-        """Boot gate A, see `gate.py`. Returns how many routes were checked.
-
-        Raises:
-            Refused: naming the first route that is not fit to start.
-        """
-        from seawall.access.gate import check_routes
-
-        return check_routes(app, self)
 
     def _all_slices(self) -> list[Slice]:
         user = self.schema.qualified("User")

@@ -102,7 +102,7 @@ class _Dev:
         os.environ.update(self.database.environment())
         os.environ["SEAWALL_ROOT"] = str(self.settings.root)
         app = import_app(self.settings)
-        app.state.seawall.engine.check_routes(app)  # first: what a route lacks is known without any database
+        app.state.seawall.check_routes()  # first: what a route lacks is known without any database
         try:
             fresh = await self.database.create()
             self.say(f"database: {self.database.name} on the embedded PostgreSQL")

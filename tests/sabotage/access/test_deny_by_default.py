@@ -8,7 +8,7 @@ from typing import Any
 async def test_a_boot_gate_that_looks_away(sabotage: Any) -> None:
     await sabotage(
         "access/deny-by-default",
-        python="import seawall.access.engine as e; e.Engine.check_routes = lambda self, app: 0",
+        python="import seawall.app as a; a.Seawall.check_routes = lambda self: 0",
         trips={"access/deny-by-default"},
     )
 
