@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from seawall_check.trial import Trial
 
 PACKAGE = "seawall_check.controls"
-TIMEOUT_DEFAULT_S = 60.0
+TIMEOUT_DEFAULT_S = 180.0
 
 Check = Callable[["Target", "Trial"], Awaitable[None]]
 

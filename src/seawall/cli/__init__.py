@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -16,6 +17,9 @@ from seawall.cli.refusals import refusals_shown
 from seawall.cli.serve import serve
 from seawall.cli.version import version
 
+EXIT_USAGE = 3
+# Typer carries its own copy of click and exports only this leaf of its usage errors.
+USAGE_ERROR: Any = typer.BadParameter.__base__
 EPILOG = """\b
 Examples:
   seawall new restaurant shop && cd shop
@@ -46,7 +50,14 @@ def application() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of the `seawall` script."""
+    """Entry point of the `seawall` script. Wrong usage is exit code 3, since `seawall check` says 2 for unproven."""
+    command = typer.main.get_command(application())
     with refusals_shown():
-        application()()
-    sys.exit(0)
+        try:
+            code = command.main(prog_name="seawall", standalone_mode=False)
+        except USAGE_ERROR as error:
+            error.show()
+            code = EXIT_USAGE
+        except (typer.Abort, KeyboardInterrupt):
+            code = 130
+    sys.exit(code if isinstance(code, int) else 0)

@@ -26,7 +26,7 @@ from seawall.development.certificates import Certificates, ensure
 from seawall.development.database import DevelopmentDatabase, development_database
 from seawall.development.seeding import Sow
 from seawall.development.target import target_document, write_target
-from seawall.settings import Settings
+from seawall.settings import SETTINGS_FILE, Settings
 from seawall.store.database import Database
 from seawall.store.migrate import AppTables
 from seawall.store.models import Tenanted
@@ -68,6 +68,12 @@ def serve(
             "`seawall dev` with SEAWALL_ENV=production",
             why="it brings a provider that anyone can sign in at and a database without passwords",
             fix="use `seawall serve` in production",
+        )
+    if not (settings.root / SETTINGS_FILE).is_file():
+        raise Refused(
+            f"there is no {SETTINGS_FILE} in {settings.root}",
+            why="it says which app this is; without it a database would be made for nobody",
+            fix="cd into your app's folder, or start one with `seawall new restaurant shop`",
         )
     listening = _listen(port)
     certificates = ensure(settings.state_directory / "certificates")

@@ -28,7 +28,7 @@ control = Control(
     id="access/deny-by-default",
     title="What nobody decided on does not start, and does not leave",
     refs=("ASVS 8.1.1", "ASVS 8.3.1"),
-    timeout_s=120,
+    timeout_s=300,
 )
 
 PATH = "/seawall-check-undeclared"

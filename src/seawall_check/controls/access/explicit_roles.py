@@ -29,7 +29,7 @@ control = Control(
     id="access/explicit-roles",
     title="Roles and permissions are typed policies, and a policy that errs means no",
     refs=("ASVS 8.1.1", "ASVS 8.1.2"),
-    timeout_s=120,
+    timeout_s=300,
 )
 
 FILE = "policies/seawall_check.cedar"

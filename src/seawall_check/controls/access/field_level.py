@@ -31,7 +31,7 @@ control = Control(
     id="access/field-level",
     title="Fields that a role may not see are absent, and fields that nobody may set are refused",
     refs=("ASVS 8.2.3", "ASVS 15.3.3"),
-    timeout_s=90,
+    timeout_s=240,
 )
 
 UNKNOWN = "seawall_check_unknown"

@@ -37,7 +37,7 @@ control = Control(
     id="access/function-level",
     title="Nobody reaches a function above their role",
     refs=("ASVS 8.2.1",),
-    timeout_s=120,
+    timeout_s=300,
     exclusive=True,
 )
 

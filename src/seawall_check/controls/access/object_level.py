@@ -30,7 +30,7 @@ control = Control(
     id="access/object-level",
     title="Every object is authorised when it is loaded",
     refs=("ASVS 8.2.2",),
-    timeout_s=90,
+    timeout_s=240,
 )
 
 IN_BODY = frozenset({400, 401, 403, 404, 409, 422})

@@ -30,7 +30,7 @@ control = Control(
     id="access/server-side",
     title="Decisions rest on what the server holds",
     refs=("ASVS 8.3.1", "ASVS 8.3.3"),
-    timeout_s=90,
+    timeout_s=240,
 )
 
 CLAIMED_NUMBER = 86_420_137

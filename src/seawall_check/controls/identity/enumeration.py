@@ -32,7 +32,7 @@ control = Control(
     id="identity/enumeration",
     title="Sign-in answers alike, in body and time, for known and unknown accounts; throttled",
     refs=("ASVS 6.3.1", "ASVS 6.3.8"),
-    timeout_s=90,
+    timeout_s=240,
     exclusive=True,
 )
 

@@ -39,7 +39,7 @@ control = Control(
     id="identity/step-up",
     title="A step-up approves exactly this action, resource, amount and session, once",
     refs=("ASVS 7.5.3", "RFC 9470"),
-    timeout_s=90,
+    timeout_s=240,
     exclusive=True,
 )
 

@@ -39,7 +39,7 @@ control = Control(
     id="identity/totp",
     title="A TOTP code works once and in its time; guessing is throttled; the secret is sealed",
     refs=("ASVS 6.5.1", "ASVS 6.6.3", "RFC 6238"),
-    timeout_s=90,
+    timeout_s=240,
     exclusive=True,
 )
 

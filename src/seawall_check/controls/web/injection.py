@@ -36,7 +36,7 @@ control = Control(
     id="web/injection",
     title="What callers send stays data: in SQL, pages, redirects, headers, templates and logs",
     refs=("ASVS 1.2.1", "ASVS 1.2.2", "ASVS 1.2.4", "ASVS 1.2.5", "ASVS 1.3.7", "ASVS 16.4.1"),
-    timeout_s=90,
+    timeout_s=240,
 )
 
 SLEEP_S = 3.0
