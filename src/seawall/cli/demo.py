@@ -40,7 +40,7 @@ def demo(
         address = ""
         if stays:
             # for people to look at; the judge starts its own
-            console.print("[bold]2[/] seawall dev")
+            console.print("[bold]·[/] seawall dev")
             address = stack.enter_context(running(app_folder, port=port)).base_url
         code = _check(app_folder, output.resolve(), console)
         _summary(output.resolve(), code, time.monotonic() - started, address, console)
@@ -61,12 +61,12 @@ def _scaffold(output: Path, console: Console) -> Path:
         (output / old).unlink(missing_ok=True)
     new("restaurant", APP_NAME, output)
     files = sum(1 for path in folder.rglob("*") if path.is_file())
-    console.print(f"[bold]1[/] seawall new restaurant {APP_NAME}   [dim]{files} files in {escape(str(folder))}[/]")
+    console.print(f"[bold]·[/] seawall new restaurant {APP_NAME}   [dim]{files} files in {escape(str(folder))}[/]")
     return folder
 
 
 def _check(folder: Path, output: Path, console: Console) -> int:
-    console.print("[bold]3[/] seawall check   [dim]two tenants, every role, a scratch database[/]")
+    console.print("[bold]·[/] seawall check   [dim]two tenants, every role, a scratch database[/]")
     command = [sys.executable, "-m", "seawall", "check", str(folder)]
     for kind in ("json", "html"):
         command += ["--report", f"{kind}={output / f'report.{kind}'}"]
