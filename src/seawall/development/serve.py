@@ -62,7 +62,7 @@ def serve(
     Raises:
         Refused: in production, or by any gate.
     """
-    started = time.monotonic()
+    started, parent = time.monotonic(), os.getppid()
     if settings.production:
         raise Refused(
             "`seawall dev` with SEAWALL_ENV=production",
@@ -79,7 +79,7 @@ def serve(
     certificates = ensure(settings.state_directory / "certificates")
     say("certificates: a development CA for localhost")
     with development_database(settings, scratch=scratch) as database:
-        _run_loop(_Dev(settings, database, certificates, listening, scratch, started, say, ready).serve())
+        _run_loop(_Dev(settings, database, certificates, listening, scratch, started, say, ready, parent).serve())
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -104,6 +104,9 @@ class _Dev:
     say: Callable[[str], None]
     ready: Callable[[Running], None]
 
+    parent: int
+    """Who started us, noted first of all: it may be gone by the time the app is up."""
+
     async def serve(self) -> None:
         os.environ.update(self.database.environment())
         os.environ["SEAWALL_ROOT"] = str(self.settings.root)
@@ -117,7 +120,7 @@ class _Dev:
             sow = await _seed(self.settings, self.database) if fresh else None
             if sow is not None:
                 self.say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
-            orphaned = asyncio.create_task(_end_with_parent()) if self.scratch else None
+            orphaned = asyncio.create_task(_end_with(self.parent)) if self.scratch else None
             await _run(app, self.listening, self.certificates, lambda: self._tell(sow))
             if orphaned is not None:
                 orphaned.cancel()
@@ -134,9 +137,8 @@ class _Dev:
         self.ready(Running(base_url, self.database, self.certificates, sow, time.monotonic() - self.started))
 
 
-async def _end_with_parent() -> None:
+async def _end_with(parent: int) -> None:
     """A scratch app lives for whoever started it: when that process is killed, it ends and drops its database."""
-    parent = os.getppid()
     while True:
         await asyncio.sleep(PARENT_EVERY_S)
         if os.getppid() != parent:
