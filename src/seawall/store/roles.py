@@ -25,6 +25,10 @@ WORKER: Final = "seawall_worker"
 AUDITOR: Final = "seawall_auditor"
 LOGIN_ROLES: Final = (MIGRATOR, APP, IDENTITY, WORKER, AUDITOR)
 
+_CLOSED = (
+    "pg_terminate_backend(integer, bigint)", "pg_cancel_backend(integer)",
+    "lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)",
+)  # fmt: skip
 _PLAIN = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"
 
 
@@ -35,6 +39,10 @@ def role_statements() -> list[str]:
         " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
         for role, login in [(OWNER, "NOLOGIN"), *((role, "LOGIN") for role in LOGIN_ROLES)]
     ]
+    # BEGIN carries the signed context as text, and pg_stat_activity shows the text of a role's statements to everybody
+    # of that role: one injected SELECT could read the contexts of other tenants' requests. Only a superuser can turn it
+    # on.
+    made += [f"ALTER ROLE {role} SET track_activities = off" for role in (APP, IDENTITY, WORKER)]
     # NOINHERIT membership: the migrator owns nothing until it says SET ROLE
     return [*made, f"GRANT {OWNER} TO {MIGRATOR} WITH INHERIT FALSE, SET TRUE"]
 
@@ -47,6 +55,8 @@ def database_statements(database: str) -> list[str]:
         f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
         f"GRANT CONNECT ON DATABASE {name} TO {', '.join(LOGIN_ROLES)}",
         "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        # what a role may do to its own other connections, and storage that no row-level security guards
+        f"REVOKE EXECUTE ON FUNCTION {', '.join(_CLOSED)} FROM PUBLIC",
     ]
 
 

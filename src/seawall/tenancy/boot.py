@@ -18,6 +18,7 @@ ROLE_SQL: Final = """
 SELECT current_setting('server_version_num')::integer AS version,
        extract(epoch FROM clock_timestamp())::float8 AS database_time,
        r.rolname AS role, r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolcreatedb, r.rolreplication,
+       current_setting('track_activities')::boolean AS overheard,
        to_regprocedure('seawall.admit(bytea)') IS NOT NULL AS migrated,
        (SELECT string_agg(c.relname, ', ') FROM pg_class c
         WHERE c.relnamespace = to_regnamespace('app') AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned,
@@ -81,4 +82,10 @@ def _check_role(found: Any) -> None:
             f"the app signs in to the database as {found['role']}, which {', '.join(held)}",
             why="an injected statement would have the same power, and row-level security would not stop it",
             fix="give DATABASE_URL the role seawall_app, as `seawall migrate --print-roles` makes it",
+        )
+    if found["overheard"]:
+        raise Refused(
+            f"statements of {found['role']} can be read in pg_stat_activity",
+            why="they carry tenant contexts: an injected SELECT there could take another tenant's",
+            fix=f"as a superuser: ALTER ROLE {found['role']} SET track_activities = off",
         )

@@ -152,6 +152,21 @@ async def test_a_pooled_connection_comes_back_empty(scratch: ScratchDatabase) ->
             assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
 
 
+async def test_a_context_cannot_be_overheard(scratch: ScratchDatabase) -> None:
+    """pg_stat_activity shows the statements of a role to everybody of that role; BEGIN carries the context."""
+    _, _, token = await _admitted(scratch)
+    principal = await scratch.database.admit(token_hash(token))
+    assert principal is not None
+    lease = await scratch.database.begin(principal)
+    listener = await scratch.connect(APP)
+    try:
+        shown = await listener.fetch("SELECT query FROM pg_stat_activity")
+        assert not [row for row in shown if principal.context in (row["query"] or "")]
+    finally:
+        await listener.close()
+        await lease.rollback()
+
+
 async def test_a_swallowed_database_error_does_not_pass_as_a_commit(scratch: ScratchDatabase) -> None:
     _, _, token = await _admitted(scratch)
     principal = await scratch.database.admit(token_hash(token))
@@ -189,6 +204,10 @@ async def test_a_swallowed_database_error_does_not_pass_as_a_commit(scratch: Scr
         "CREATE FUNCTION app.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "ALTER ROLE seawall_app BYPASSRLS",
         "COPY (SELECT 1) TO PROGRAM 'true'",
+        "SET track_activities = on",
+        "SELECT pg_terminate_backend(1)",
+        "SELECT pg_cancel_backend(1)",
+        "SELECT lo_create(0)",
         "SELECT pg_read_file('/etc/passwd')",
     ],
 )

@@ -87,6 +87,11 @@ async def test_every_power_of_a_role_is_refused(scratch: ScratchDatabase, power:
         await inspect(_Altered(scratch, **{power: True}))
 
 
+async def test_statements_that_can_be_overheard_are_refused(scratch: ScratchDatabase) -> None:
+    with pytest.raises(Refused, match="pg_stat_activity"):
+        await inspect(_Altered(scratch, overheard=True))
+
+
 async def test_an_old_server_and_a_wrong_clock_are_refused(scratch: ScratchDatabase) -> None:
     with pytest.raises(Refused, match="PostgreSQL 17 is too old"):
         await inspect(_Altered(scratch, version=170_004))

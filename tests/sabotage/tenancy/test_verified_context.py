@@ -61,6 +61,18 @@ KEEP = "CREATE TABLE public.kept AS SELECT pg_get_functiondef('{function}'::regp
 PUT_BACK = "DO $$ BEGIN EXECUTE (SELECT said FROM public.kept); DROP TABLE public.kept; END $$"
 
 
+async def test_statements_that_everybody_of_the_role_can_read(sabotage) -> None:
+    """Only new connections take up a role's setting for a database, so the app's pool is cut once."""
+    sql = (
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE seawall_app IN DATABASE %I SET track_activities = on',"
+        " current_database()); END $$;"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE usename = 'seawall_app' AND datname = current_database()"
+    )
+    undo = sql.replace("SET track_activities = on", "RESET track_activities")
+    await sabotage(ID, sql=sql, undo_sql=undo, trips={ID})
+
+
 @pytest.mark.parametrize("broken", BROKEN)
 async def test_a_database_that_believes(sabotage, broken: str) -> None:
     function, sql = BROKEN[broken]

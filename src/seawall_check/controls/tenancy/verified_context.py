@@ -9,13 +9,15 @@ How it is attacked
     As the app's own role. A context is taken from the session of a persona who has just signed in, and must work. Then
     come: none, an empty one, a bare tenant id, contexts with the tenant, any digit or the signature altered, cut off or
     doubled, one properly signed but expired (with a properly signed live one as its match), settings for the session
-    and under other names, and sessions that do not exist or have ended. A used connection must come back empty. Last,
-    two people of two tenants call the running app in turns, many at a time, to catch a context left on a pooled
-    connection.
+    and under other names, and sessions that do not exist or have ended. A used connection must come back empty. While
+    another tenant's people work, the list of running statements is read again and again: whoever can read a context
+    there can use it. Last, two people of two tenants call the running app in turns, many at a time, to catch a context
+    left on a pooled connection.
 
 How to fix
     Set the context only with `SET LOCAL`, in the message of `BEGIN`, from what `seawall.admit()` returned; `scope` does
-    so. Never read the tenant from anything else than `seawall.tenant_id()` in a policy.
+    so. Never read the tenant from anything else than `seawall.tenant_id()` in a policy. Keep `track_activities` off for
+    the app's role, as `seawall migrate --print-roles` does.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ control = Control(
 )
 
 ROUNDS = 12
+OVERHEAR_WORKERS, OVERHEAR_CALLS = 3, 25
 EXPECTED = "no row, or an error"
 
 
@@ -59,6 +62,7 @@ async def check(target: Target, trial: Trial) -> None:
         await _settings(target, trial, app, table, theirs)
         await _afterwards(target, trial, app, table, context)
         await _sessions(target, trial, app)
+        await _overhear(target, trial, app, theirs)
     await _pool(target, trial)
 
 
@@ -180,6 +184,52 @@ async def _sessions(target: Target, trial: Trial, app: asyncpg.Connection) -> No
     await client.post(target.sign_in.sign_out)
     got, told = await admitted(digest)
     trial.refuse("be admitted after signing out", told, ok=not got, expected="nobody admitted", of="admission")
+
+
+async def _overhear(target: Target, trial: Trial, app: asyncpg.Connection, theirs: Tenant) -> None:
+    """What another tenant's requests run shows in pg_stat_activity to everybody of the same role, contexts included."""
+    persona = target.who(tenant=theirs.id)[0]
+    client = await target.client(persona)
+    lists = [one for one in target.operations if one.method == "GET" and not one.path_names]
+    if not lists:
+        trial.unproven("the API has no list to call while the running statements are read")
+        return
+    answers: list[int] = []
+    heard: set[str] = set()
+
+    async def work(worker: int) -> None:
+        for turn in range(OVERHEAR_CALLS):
+            response = await lists[(worker + turn) % len(lists)].send(client)
+            answers.append(response.status_code)
+
+    async def listen() -> None:
+        while len(answers) < OVERHEAR_CALLS * OVERHEAR_WORKERS:
+            rows = await app.fetch("SELECT query FROM pg_stat_activity WHERE strpos(query, $1) > 0", theirs.id)
+            heard.update(row["query"] for row in rows)
+            await asyncio.sleep(0)
+
+    listening = asyncio.create_task(listen())
+    try:
+        await asyncio.gather(*(work(worker) for worker in range(OVERHEAR_WORKERS)))
+    finally:
+        answers.extend([0] * OVERHEAR_CALLS * OVERHEAR_WORKERS)  # whatever happened, the listener ends
+        await listening
+    good = sum(200 <= status < 300 for status in answers)
+    trial.allow(
+        f"call the API as {persona.name} from {OVERHEAR_WORKERS} sides at once",
+        f"{good} answers of 2xx",
+        ok=good > 0,
+        expected="answers of 2xx",
+        of="overhearing",
+    )
+    target.redactor.learn(*heard)
+    trial.refuse(
+        "read what names their tenant in pg_stat_activity meanwhile",
+        f"{len(heard)} statements",
+        ok=not heard,
+        expected="none",
+        of="overhearing",
+    )
 
 
 async def _pool(target: Target, trial: Trial) -> None:
