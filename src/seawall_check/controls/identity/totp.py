@@ -64,7 +64,9 @@ async def check(target: Target, trial: Trial) -> None:
     await _once(trial, racers[0], addresses[0], authenticator, step)
     await _race(trial, racers, addresses, authenticator)
     await _stale(target, trial, late)
-    await _guessing(trial, racers[-1], await action.challenge(racers[-1], path, action.above), authenticator)
+    # a session of its own: each of the racers may be the one whose action was approved
+    guesser = await target.fresh(subject)
+    await _guessing(trial, guesser, await action.challenge(guesser, path, action.above), authenticator)
 
 
 async def _enrolment(target: Target, trial: Trial, persona: Persona) -> tuple[Authenticator, int]:
