@@ -116,7 +116,7 @@ def running(path: Path | str = ".", *, port: int = 0) -> Iterator[RunningApp]:
             process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "seawall", "dev", "--scratch", "--port", str(port)],
                 cwd=path,
-                env=os.environ | {"SEAWALL_TARGET_FILE": str(target)},
+                env=os.environ | {"SEAWALL_TARGET_FILE": str(target), "SEAWALL_PARENT_PID": str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

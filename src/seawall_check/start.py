@@ -24,6 +24,8 @@ from seawall_check.config import CheckConfig
 from seawall_check.errors import CheckError, DidNotStart
 
 TARGET_FILE_ENV = "SEAWALL_TARGET_FILE"
+PARENT_ENV = "SEAWALL_PARENT_PID"
+"""So that the app can end when the judge is killed."""
 POLL_S = 0.05
 TERM_TIMEOUT_S = 10.0
 LOG_TAIL_CHARS = 8_000
@@ -96,6 +98,7 @@ async def _spawn(
     # Beside our own interpreter are the scripts of the environment that we run in; the app's command is one of them.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1", TARGET_FILE_ENV: str(work / "target.json")}
+    environment[PARENT_ENV] = str(os.getpid())
     log_path = work / "app.log"
     with log_path.open("wb") as log:
         try:

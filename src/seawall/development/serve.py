@@ -33,6 +33,8 @@ from seawall.store.models import Tenanted
 from seawall.store.roles import APP, IDENTITY
 
 TARGET_FILE_VARIABLE = "SEAWALL_TARGET_FILE"
+PARENT_VARIABLE = "SEAWALL_PARENT_PID"
+"""Set by who starts a scratch app and may be killed before this process can ask who its parent is."""
 PARENT_EVERY_S = 1.0
 
 
@@ -62,7 +64,7 @@ def serve(
     Raises:
         Refused: in production, or by any gate.
     """
-    started, parent = time.monotonic(), os.getppid()
+    started, parent = time.monotonic(), int(os.environ.get(PARENT_VARIABLE) or os.getppid())
     if settings.production:
         raise Refused(
             "`seawall dev` with SEAWALL_ENV=production",
@@ -105,7 +107,7 @@ class _Dev:
     ready: Callable[[Running], None]
 
     parent: int
-    """Who started us, noted first of all: it may be gone by the time the app is up."""
+    """Who started us; a scratch app ends with it."""
 
     async def serve(self) -> None:
         os.environ.update(self.database.environment())

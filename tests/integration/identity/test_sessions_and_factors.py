@@ -23,11 +23,12 @@ class App:
         self.last = 0
 
     def code(self) -> str:
-        step = int(time.time()) // 30
+        while self.last > int(time.time()) // 30:
+            time.sleep(0.2)  # half a minute has three codes; who needs a fourth waits
         # The step before is taken too; near its end it could run out on the way.
+        step = int(time.time()) // 30
         oldest = step - 1 if time.time() % 30 < 25 else step
         self.last = max(oldest, self.last + 1)
-        assert self.last <= step + 1, "the test uses more codes than half a minute has"
         return self.totp.generate_otp(self.last)
 
     def wrong(self) -> str:
