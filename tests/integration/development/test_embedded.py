@@ -18,12 +18,12 @@ from seawall.development.database import DevelopmentDatabase
 from seawall.store.embedded import EmbeddedServer
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from seawall.store.embedded import EmbeddedServer
 with EmbeddedServer(Path(sys.argv[1])):
     print("up", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -51,7 +51,9 @@ async def test_data_stays_and_the_last_one_stops_it(tmp_path: Path) -> None:
 
 async def test_a_killed_user_does_not_keep_the_server_up(tmp_path: Path) -> None:
     home = tmp_path / "postgres"
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "up\n"
     with EmbeddedServer(home) as server:
@@ -92,7 +94,10 @@ async def test_certificates_are_made_once_and_anew_when_broken(tmp_path: Path) -
 async def test_two_processes_that_start_at_once_share_one_server(tmp_path: Path) -> None:
     home = tmp_path / "postgres"
     holders = [
-        subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], stdout=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
     ]
     try:
         for holder in holders:
@@ -101,7 +106,8 @@ async def test_two_processes_that_start_at_once_share_one_server(tmp_path: Path)
         await _reach(EmbeddedServer(home))
     finally:
         for holder in holders:
-            holder.send_signal(signal.SIGINT)
+            assert holder.stdin is not None
+            holder.stdin.close()  # not a signal: a process in the background may ignore SIGINT
         for holder in holders:
             holder.wait(20)
     deadline = time.monotonic() + 10
