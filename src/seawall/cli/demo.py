@@ -78,9 +78,8 @@ def _summary(output: Path, code: int, seconds: float, address: str, console: Con
     if not report.exists():
         return
     counts = json.loads(report.read_text())["summary"]
-    verdicts = ", ".join(
-        f"{number} {verdict}" for verdict, number in counts.items() if isinstance(number, int) and number
-    )
+    named = ("pass", "fail", "unproven", "waived")
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in named if counts.get(verdict))
     lines = [f"{verdicts}   [dim]in {seconds:.0f} s[/]", f"evidence: {escape(str(output / 'report.html'))}"]
     if address:
         lines += [

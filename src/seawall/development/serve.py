@@ -197,6 +197,7 @@ async def _run(app: Any, listening: socket.socket, certificates: Certificates, r
         ssl_keyfile=str(certificates.key),
         ssl_ciphers="ECDHE+AESGCM:ECDHE+CHACHA20",
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=30,  # uvicorn's 5 s are also httpx's: both would let go of a connection at the same moment
     )
     # uvicorn raises the signal that stopped it once more when it is done; the scratch database is still to be dropped
     # then
