@@ -16,9 +16,9 @@ from sqlalchemy.pool import NullPool
 from seawall.core.errors import Refused
 from seawall.store.address import sqlalchemy_url
 from seawall.store.roles import OWNER
+from seawall.store.version import require_version
 from seawall.store.walls import raise_walls
 
-POSTGRES_VERSION_MIN = 180000
 MIGRATION_LOCK = 7309454
 """Two deployments that migrate at once take turns."""
 logging.getLogger("alembic").setLevel(logging.WARNING)  # its progress is not ours
@@ -81,10 +81,4 @@ def alembic_config(connection: Connection, versions: Path, version_table: str, m
 
 
 async def _check_version(connection: AsyncConnection) -> None:
-    number = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
-    if number < POSTGRES_VERSION_MIN:
-        raise Refused(
-            f"PostgreSQL {number // 10000} is too old",
-            why="Seawall needs uuidv7() and the fixed row-level security of PostgreSQL 18",
-            fix="upgrade the server to PostgreSQL 18 or newer",
-        )
+    require_version(int((await connection.execute(text("SHOW server_version_num"))).scalar_one()))

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from seawall.core.clock import CLOCK_SKEW_MAX_S
 from seawall.core.errors import Refused
+from seawall.store.version import require_version
 from seawall.store.walls import FAULTS_SQL, Fault, refusal
-
-POSTGRES_VERSION_MIN: Final = 180000
 
 ROLE_SQL: Final = """
 SELECT current_setting('server_version_num')::integer AS version,
@@ -44,12 +43,7 @@ async def inspect(connection: Any) -> None:
 
 
 def _check_server(found: Any) -> None:
-    if found["version"] < POSTGRES_VERSION_MIN:
-        raise Refused(
-            f"PostgreSQL {found['version'] // 10000} is too old",
-            why="Seawall needs uuidv7() and the fixed row-level security of PostgreSQL 18",
-            fix="upgrade the server to PostgreSQL 18 or newer",
-        )
+    require_version(found["version"])
     if not found["migrated"]:
         raise Refused(
             "the database has no Seawall schema, or a foreign one",

@@ -12,7 +12,7 @@ from seawall_check.document import Persona
 from seawall_check.probes.http import Operation, filled
 from seawall_check.target import Target
 
-__all__ = ["Call", "calls", "decided", "first_decided", "plant", "row", "send", "stated", "values_of"]
+__all__ = ["Call", "calls", "decided", "first_allowed", "first_decided", "plant", "row", "send", "stated", "values_of"]
 
 WRAPPER = "seawall_check_planted"
 MODULE_SETTING = "SEAWALL_APP__MODULE"
@@ -52,6 +52,18 @@ async def first_decided(target: Target, operation: Operation, persona: Persona) 
         if decided(last[1]):
             break
     return last
+
+
+async def first_allowed(
+    target: Target, operation: Operation, said: Mapping[str, Any]
+) -> tuple[Call, httpx2.Response] | None:
+    """The first call of a persona whom the author allows that reaches the handler; None when there is none."""
+    for persona in target.personas:
+        if persona.role in said.get("allow", ()):
+            found = await first_decided(target, operation, persona)
+            if found is not None and decided(found[1]):
+                return found
+    return None
 
 
 def plant(target: Target, code: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.access._calls import Call, decided, first_decided, send, stated
+from seawall_check.controls.access._calls import Call, decided, first_allowed, first_decided, send, stated
 from seawall_check.document import Persona
 from seawall_check.probes.http import Operation, resolve, sample
 from seawall_check.target import Target
@@ -110,7 +110,7 @@ def _names(value: Any) -> Iterator[str]:
 
 async def _set(target: Target, trial: Trial, operation: Operation, said: Mapping[str, Any]) -> None:
     """Add fields that the body does not have: an unknown one, and those that only answers have."""
-    found = await _allowed(target, operation, said)
+    found = await first_allowed(target, operation, said)
     if found is None or not isinstance(found[0].body, Mapping):
         return
     call, plain = found
@@ -143,17 +143,6 @@ async def _set(target: Target, trial: Trial, operation: Operation, said: Mapping
             expected="as before",
             of=of,
         )
-
-
-async def _allowed(
-    target: Target, operation: Operation, said: Mapping[str, Any]
-) -> tuple[Call, httpx2.Response] | None:
-    for persona in target.personas:
-        if persona.role in said.get("allow", ()):
-            found = await first_decided(target, operation, persona)
-            if found is not None and decided(found[1]):
-                return found
-    return None
 
 
 async def _read(target: Target, call: Call) -> Mapping[str, Any]:

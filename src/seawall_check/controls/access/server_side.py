@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.access._calls import Call, body_of, decided, first_decided, send, stated, values_of
+from seawall_check.controls.access._calls import Call, body_of, decided, first_allowed, send, stated, values_of
 from seawall_check.document import Persona
 from seawall_check.probes.http import Operation, resolve
 from seawall_check.target import Target
@@ -81,7 +81,7 @@ REFUSED = frozenset({401, 403, 404})
 async def check(target: Target, trial: Trial) -> None:
     tried = 0
     for operation, said in stated(target):
-        allowed = await _allowed(target, operation, said)
+        allowed = await first_allowed(target, operation, said)
         if allowed is None:
             continue
         call, plain = allowed
@@ -98,17 +98,6 @@ async def check(target: Target, trial: Trial) -> None:
                 break
     if not tried:
         trial.unproven("no stated route answered anybody")
-
-
-async def _allowed(
-    target: Target, operation: Operation, said: Mapping[str, Any]
-) -> tuple[Call, httpx2.Response] | None:
-    for persona in target.personas:
-        if persona.role in said.get("allow", ()):
-            found = await first_decided(target, operation, persona)
-            if found is not None and decided(found[1]):
-                return found
-    return None
 
 
 def _words(target: Target, persona: Persona) -> dict[str, str]:

@@ -313,18 +313,6 @@ $$;
 GRANT EXECUTE ON FUNCTION seawall.enqueue(text, jsonb) TO seawall_app, seawall_worker;
 GRANT EXECUTE ON FUNCTION seawall.claim(text[], integer), seawall.finish(uuid, integer) TO seawall_worker;
 
--- Names of the people of one's own tenant, for pages that assign or list them --------------------------------------
-CREATE FUNCTION seawall.members()
-RETURNS TABLE (user_id uuid, name text, email text, role text, scope_type text, scope_id uuid)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
-    SELECT u.id, u.name, u.email, m.role, m.scope_type, m.scope_id
-    FROM seawall.memberships m JOIN seawall.users u ON u.id = m.user_id
-    WHERE m.tenant_id = seawall.tenant_id() AND u.disabled_at IS NULL
-      AND (m.expires_at IS NULL OR m.expires_at > now())
-    ORDER BY u.name, u.id, m.role
-$$;
-GRANT EXECUTE ON FUNCTION seawall.members() TO seawall_app;
-
 -- The identity role works on these tables directly; it has no right to anything in `app`.
 GRANT SELECT ON seawall.tenants TO seawall_identity;
 GRANT SELECT, INSERT, UPDATE ON seawall.users, seawall.sessions TO seawall_identity;
