@@ -24,6 +24,8 @@ from seawall.core.errors import Refused
 
 SERVER_USER = "seawall-postgres"
 """PostgreSQL refuses to run as root, so as root it runs as this system user."""
+USER_LOCK = Path("/run/seawall-postgres.lock")
+"""In a folder that only root writes, as only root makes that user."""
 START_TIMEOUT_S = 60
 SUPERUSER = "postgres"
 
@@ -173,22 +175,30 @@ class EmbeddedServer:
 def _server_identity() -> _Identity:
     if os.geteuid() != 0:
         return _Identity(None, os.getuid(), os.getgid())
-    try:
-        entry = pwd.getpwnam(SERVER_USER)
-    except KeyError:
-        useradd = shutil.which("useradd") or "/usr/sbin/useradd"
-        subprocess.run(  # noqa: S603
-            [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SERVER_USER], check=False
-        )
+    # One at a time: two `useradd` at once have been seen to both succeed with different ids, the later overwriting the
+    # earlier, whose folders then belong to nobody.
+    with USER_LOCK.open("ab") as making:
+        fcntl.flock(making, fcntl.LOCK_EX)
         try:
-            entry = pwd.getpwnam(SERVER_USER)  # another process may have won the race; that is fine
+            entry = pwd.getpwnam(SERVER_USER)
         except KeyError:
-            raise Refused(
-                f"there is no system user {SERVER_USER} and it could not be made",
-                why="PostgreSQL refuses to run as root",
-                fix="run as an ordinary user, or set DATABASE_URL to your own server",
-            ) from None
+            entry = _make_server_user()
     return _Identity(SERVER_USER, entry.pw_uid, entry.pw_gid)
+
+
+def _make_server_user() -> pwd.struct_passwd:
+    useradd = shutil.which("useradd") or "/usr/sbin/useradd"
+    subprocess.run(  # noqa: S603
+        [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SERVER_USER], check=False
+    )
+    try:
+        return pwd.getpwnam(SERVER_USER)
+    except KeyError:
+        raise Refused(
+            f"there is no system user {SERVER_USER} and it could not be made",
+            why="PostgreSQL refuses to run as root",
+            fix="run as an ordinary user, or set DATABASE_URL to your own server",
+        ) from None
 
 
 def _reachable_home(home: Path, run_as: _Identity) -> Path:
