@@ -67,7 +67,7 @@ bench: compiled ## measure
 
 lock: ## renew the hash locks; the only verb that looks for newer versions
 	@$(COMPILE) --upgrade --extra embedded -o requirements.lock
-	@$(COMPILE) --upgrade --extra embedded --group build --group dev --group bench -c requirements.lock -o requirements-dev.lock
+	@$(COMPILE) --upgrade --all-extras --group build --group dev --group bench -c requirements.lock -o requirements-dev.lock
 	@echo uv | $$(tools/uv.sh) pip compile - --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet -o tools/uv.lock
 

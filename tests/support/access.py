@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 
 from seawall.access import Engine, read_policies
 from seawall.core.errors import Problem, StepUpRequired
-from seawall.core.scope import PASSAGE_KEY, Assurance, Membership, Passage, Principal
+from seawall.core.scope import PASSAGE_KEY, Assurance, Membership, Passage, Principal, SessionToken
 from seawall.core.stepup import Intent
 from seawall.store.models import Tenanted, object_id, refers_to
 
@@ -242,7 +242,7 @@ class SmallWall:
             method=scope["method"],
             path=scope["path"],
             wants_html=False,
-            token_hash=headers.get(b"x-person"),
+            credential=SessionToken(headers[b"x-person"]) if b"x-person" in headers else None,
         )
         scope[PASSAGE_KEY] = passage
 

@@ -17,7 +17,7 @@ from seawall import web
 from seawall.core.decisions import passage_of, public, self_service
 from seawall.core.errors import Conflict, NotFound, StepUpRequired
 from seawall.core.events import Decision
-from seawall.core.scope import Assurance, Principal
+from seawall.core.scope import Assurance, Principal, SessionToken
 from seawall.settings import AppSection, Settings, WebSection
 
 HOST = "shop.localhost"
@@ -80,7 +80,7 @@ class SignedIn:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and any(name == b"cookie" for name, _ in scope["headers"]):
-            scope["seawall.passage"].token_hash = b"known"
+            scope["seawall.passage"].credential = SessionToken(b"known")
         await self.app(scope, receive, send)
 
 

@@ -85,6 +85,28 @@ class Decided:
     policies: tuple[str, ...] = ()
 
 
+class Credential(Protocol):
+    """What a request proved itself with: a session cookie, or an access token. Identity's part of the wall finds it."""
+
+    async def admit(self, runtime: Runtime) -> Principal | None:
+        """ONE round trip: the live person behind it, or None.
+
+        Raises:
+            Problem: the credential is there, but must not be used like this (a token without its proof).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionToken:
+    """A browser's session cookie, of which only the SHA-256 travels."""
+
+    token_hash: bytes = field(repr=False)
+
+    async def admit(self, runtime: Runtime) -> Principal | None:
+        return await runtime.admit(self.token_hash)
+
+
 class Transaction(Protocol):
     """One tenant-scoped database transaction: its `BEGIN` carried the signed context. Implemented by `store.Lease`."""
 
@@ -158,8 +180,8 @@ class Passage:
     method: str
     path: str
     wants_html: bool
-    token_hash: bytes | None = None
-    """SHA-256 of the session cookie, set by identity's part of the wall."""
+    credential: Credential | None = None
+    """Set by identity's part of the wall."""
     principal: Principal | None = None
     admitted: bool = False
     decision: Decided | None = None
@@ -172,8 +194,8 @@ class Passage:
         """The caller, admitted once a request; None when there is no live session."""
         if not self.admitted:
             self.admitted = True
-            if self.token_hash is not None:
-                self.principal = await self.runtime.admit(self.token_hash)
+            if self.credential is not None:
+                self.principal = await self.credential.admit(self.runtime)
         return self.principal
 
     async def require_principal(self) -> Principal:
@@ -188,6 +210,11 @@ class Passage:
         if self.transaction is None:
             self.transaction = await self.runtime.begin(await self.require_principal())
         return self.transaction
+
+    @property
+    def token_hash(self) -> bytes | None:
+        """SHA-256 of the session cookie, if that is what the request came with."""
+        return self.credential.token_hash if isinstance(self.credential, SessionToken) else None
 
     @property
     def changes(self) -> bool:

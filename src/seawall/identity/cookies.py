@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 
 from seawall.core.ids import token_hash
-from seawall.core.scope import PASSAGE_KEY, Decided, Passage
+from seawall.core.scope import PASSAGE_KEY, Decided, Passage, SessionToken
 from seawall.identity.paths import is_own_path
 from seawall.identity.transactions import LIFETIME_S
 
@@ -75,7 +75,7 @@ class SessionCookie:
         request = Request(scope)
         token = request.cookies.get(SESSION_COOKIE, "")
         if _TOKEN.fullmatch(token):
-            passage.token_hash = token_hash(token)
+            passage.credential = SessionToken(token_hash(token))
         elif _came_from_elsewhere(request):
             target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             if is_own_path(target):

@@ -1,0 +1,16 @@
+"""Passkeys, and what a privileged role demands."""
+
+from seawall.store.script import run_script
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_script(__file__)
+
+
+def downgrade() -> None:
+    raise RuntimeError("Seawall's schema only goes forward; restore a backup instead")

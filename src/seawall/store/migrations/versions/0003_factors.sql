@@ -1,0 +1,2 @@
+-- Passkeys, and what a privileged role demands.
+SELECT 1;

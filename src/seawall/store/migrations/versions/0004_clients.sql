@@ -1,0 +1,2 @@
+-- API clients: grants, refresh families, revoked tokens, proofs seen.
+SELECT 1;

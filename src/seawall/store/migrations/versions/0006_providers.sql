@@ -1,0 +1,2 @@
+-- Provider sessions for back-channel logout.
+SELECT 1;

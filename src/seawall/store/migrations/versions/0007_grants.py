@@ -1,0 +1,16 @@
+"""Approvals by another person, break-glass grants, bounds on granting roles."""
+
+from seawall.store.script import run_script
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_script(__file__)
+
+
+def downgrade() -> None:
+    raise RuntimeError("Seawall's schema only goes forward; restore a backup instead")

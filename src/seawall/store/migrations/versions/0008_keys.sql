@@ -1,0 +1,2 @@
+-- Tenant data keys, wrapped by the vault.
+SELECT 1;

@@ -1,0 +1,16 @@
+"""Suspending, exporting and erasing tenants and people; pseudonyms."""
+
+from seawall.store.script import run_script
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_script(__file__)
+
+
+def downgrade() -> None:
+    raise RuntimeError("Seawall's schema only goes forward; restore a backup instead")

@@ -1,0 +1,2 @@
+-- Suspending, exporting and erasing tenants and people; pseudonyms.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- What policy review replays.
+SELECT 1;
