@@ -95,8 +95,8 @@ class Seawall:
         """Members of the caller's tenant and their roles."""
         return self.identity.people
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        return await self.database.admit(token_hash)
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        return await self.database.admit(token_hash, device_hash)
 
     async def begin(self, principal: Principal) -> Lease:
         return await self.database.begin(principal)

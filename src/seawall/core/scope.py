@@ -54,6 +54,19 @@ class Assurance:
 
 
 @dataclass(frozen=True, slots=True)
+class Trail:
+    """Where a session comes from: its sign-in's values, which never change, and what was noticed since.
+
+    `origin` is `platform network country asn`, each possibly empty, as `seawall.sessions.origin` writes them.
+    """
+
+    origin: str
+    strayed: tuple[str, ...] = ()
+    away_network: bytes | None = None
+    away_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A person admitted by the database. Only `store` makes one, from a live session.
 
@@ -67,6 +80,7 @@ class Principal:
     memberships: tuple[Membership, ...]
     assurance: Assurance
     context: str = field(repr=False)
+    trail: Trail | None = field(default=None, repr=False)
 
     @property
     def roles(self) -> frozenset[str]:
@@ -146,8 +160,11 @@ class Runtime(Protocol):
         """An HTML page from a template, auto-escaped, with this response's nonce."""
         ...
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        """ONE round trip: the live session behind the token's SHA-256, or None."""
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        """ONE round trip: the live session behind the token's SHA-256, or None.
+
+        A session that is bound to a device is live only together with `device_hash`, the SHA-256 of its bound cookie.
+        """
         ...
 
     async def begin(self, principal: Principal) -> Transaction:
@@ -184,6 +201,8 @@ class Passage:
     """Set by identity's part of the wall."""
     principal: Principal | None = None
     admitted: bool = False
+    renewable: bool = False
+    """The browser was just told to renew a credential: the same navigation, once more, may succeed."""
     decision: Decided | None = None
     transaction: Transaction | None = None
     events: list[Event] = field(default_factory=list)

@@ -51,6 +51,7 @@ def target_document(
             "sign_out": "/auth/sign-out",
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
+            "known_cookie": "__Host-sw_known",
         },
         "tenants": [
             {"id": str(tenant.id), "name": tenant.name, "objects": tenant.objects} for tenant in sow.tenants.values()

@@ -3,6 +3,7 @@
     sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE (providers, tokens,
     transactions) development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
+    devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
     totp, stepup    the second factor, and approvals bound to one exact action
     people          roles of the caller's tenant
 
@@ -12,9 +13,10 @@ Start at `sign_in.SignInRoutes.callback`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,16 @@ from seawall.identity.account import AccountRoutes
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
+from seawall.identity.devices import bindings
+from seawall.identity.devices.challenges import Challenges
+from seawall.identity.devices.instructions import Offer
+from seawall.identity.devices.routes import DeviceRoutes
 from seawall.identity.fetching import Fetcher
 from seawall.identity.people import Member, People
 from seawall.identity.providers import Provider
+from seawall.identity.risk.arrivals import Arrivals
+from seawall.identity.risk.places import Places
+from seawall.identity.risk.watch import Watch
 from seawall.identity.sealing import Seal, master_secret
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
@@ -35,7 +44,7 @@ from seawall.identity.stepup_pages import StepUpRoutes
 from seawall.identity.throttle import Throttle
 from seawall.identity.totp import Factors
 from seawall.identity.totp_pages import TotpRoutes
-from seawall.settings import Settings
+from seawall.settings import IdentitySection, Settings
 
 __all__ = ["TEMPLATES", "Identity", "Member", "People", "SessionCookie", "add_development_account", "include"]
 
@@ -60,12 +69,14 @@ class Identity:
     step_ups: DatabaseStepUps
     people: People
     router: APIRouter
-    middleware: type[SessionCookie]
+    middleware: Callable[[Any], SessionCookie]
     providers: dict[str, Provider]
+    _start: Callable[[], Awaitable[None]]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """For the life of the process; closes connections to providers at its end."""
+        await self._start()
         try:
             yield
         finally:
@@ -79,12 +90,15 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
     """
-    db = Later(database)
+    db, secret, section = Later(database), master_secret(settings), settings.identity
+    challenges = Challenges(secret)
+    watch = Watch(section.risk, Places(section.risk, secret), db.identity)
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(Seal(master_secret(settings), "totp")),
+        factors=Factors(Seal(secret, "totp")),
         throttle=Throttle(db.identity),
+        arrivals=Arrivals(section, watch, Offer(section.devices, challenges)),
     )
     embedded = _development(desk)
     providers = _providers(settings, embedded)
@@ -93,13 +107,23 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     for part in (
         SignInRoutes(desk, providers).router,
         AccountRoutes(desk).router,
+        DeviceRoutes(desk, challenges).router,
         TotpRoutes(desk, step_ups).router,
         StepUpRoutes(desk, step_ups).router,
         *(provider.router for provider in embedded),
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers)
+    return Identity(
+        step_ups, People(db), router, partial(SessionCookie, watch=watch), providers, partial(_let_go, db, section)
+    )
+
+
+async def _let_go(db: Later, section: IdentitySection) -> None:
+    """The kill switch of device binding takes effect when the app starts."""
+    if not section.devices.binding:
+        async with db.identity() as tx:
+            await bindings.let_go(tx)
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import asyncpg
 
-from seawall.core.scope import Assurance, Membership, Principal
+from seawall.core.scope import Assurance, Membership, Principal, Trail
 from seawall.store.lease import Lease
 from seawall.store.pool import Pool
 
-_ADMIT = "SELECT * FROM seawall.admit($1)"
+_ADMIT = "SELECT * FROM seawall.admit($1, $2)"
 
 
 class Database:
@@ -52,14 +52,14 @@ class Database:
         await self._app.close()
         await self._identity.close()
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
         """The person behind a live session, in one round trip; None when there is no such session.
 
         The database checks expiry, idleness, revocation, the user's epoch, suspension of the tenant and of the person,
-        and mints the signed context.
+        the bound cookie of a device-bound session, and mints the signed context.
         """
         async with self._app.connection() as connection:
-            row = await connection.fetchrow(_ADMIT, token_hash)
+            row = await connection.fetchrow(_ADMIT, token_hash, device_hash)
         if row is None:
             return None
         return Principal(
@@ -69,6 +69,7 @@ class Database:
             memberships=tuple(_membership(text) for text in row["memberships"]),
             assurance=Assurance(row["aal"], row["authenticated_at"], row["second_factor_at"]),
             context=row["context"],
+            trail=Trail(row["origin"], tuple(row["strayed"] or ()), row["away_network"], row["away_at"]),
         )
 
     async def begin(self, principal: Principal) -> Lease:

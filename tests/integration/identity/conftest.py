@@ -57,8 +57,8 @@ class House:
     def render(self, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Any:
         return self.pages.render(request, template, context, status=status)
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        return await self.scratch.database.admit(token_hash)
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        return await self.scratch.database.admit(token_hash, device_hash)
 
     async def begin(self, principal: Principal) -> Any:
         return await self.scratch.database.begin(principal)

@@ -1,0 +1,53 @@
+"""What the browser is told: that it may bind this session, and how (DBSC §9)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from starlette.responses import Response
+
+from seawall.core.clock import now_s
+from seawall.identity.credential import DEVICE_ATTRIBUTES, DEVICE_COOKIE
+from seawall.identity.devices.challenges import Challenges, for_binding
+from seawall.settings import DevicesSection
+
+BIND_PATH = "/auth/device"
+REFRESH_PATH = "/auth/device/refresh"
+OFFER_LIFETIME_S = 300
+UNBOUND_PATHS = ("/static",)
+"""Nobody's data. In scope, seven assets of one page would be seven held requests, and browsers allow six signatures
+at once.
+"""
+
+
+class Offer:
+    """Offers the binding of a session that has just begun.
+
+    Args:
+        section: `identity.devices`; with `binding = false` nothing is offered.
+    """
+
+    def __init__(self, section: DevicesSection, challenges: Challenges) -> None:
+        self._section = section
+        self._challenges = challenges
+
+    def make(self, response: Response, session_id: UUID) -> None:
+        """Add the header to the answer that sets the session's cookie. Who does not know it ignores it."""
+        if self._section.binding:
+            challenge = self._challenges.issue(for_binding(session_id), 0, until_s=now_s() + OFFER_LIFETIME_S)
+            offered = f'(ES256 RS256);path="{BIND_PATH}";challenge="{challenge}"'
+            response.headers["Secure-Session-Registration"] = offered
+
+
+def instructions(name: str, origin: str) -> dict[str, Any]:
+    """The session instructions for one binding; `include_site` is false because `__Host-` cookies know one host."""
+    host = urlsplit(origin).hostname or ""
+    excluded = [{"type": "exclude", "domain": host, "path": path} for path in UNBOUND_PATHS]
+    return {
+        "session_identifier": name,
+        "refresh_url": REFRESH_PATH,
+        "scope": {"origin": origin, "include_site": False, "scope_specification": excluded},
+        "credentials": [{"type": "cookie", "name": DEVICE_COOKIE, "attributes": DEVICE_ATTRIBUTES}],
+    }
