@@ -1,4 +1,5 @@
-"""A DBSC proof: a compact JWS of type `dbsc+jwt` whose `jti` is the challenge. A registration brings its public key along.
+"""A DBSC proof: a compact JWS of type `dbsc+jwt` whose `jti` is the challenge. A registration brings its public key
+along.
 
 joserfc checks the signature; everything else is ours (RFC 8725). Only a registration may bring a key, and only because
 that key is then remembered for this one session: it vouches for nobody.

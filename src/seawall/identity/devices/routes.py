@@ -78,7 +78,7 @@ class DeviceRoutes:
             proof.verify(proof.algorithm, proof.key)
         except ProofRefused as refused:
             # Anyone signed in may call this, so what it writes into the audit log is bounded.
-            await self._desk.throttle.take(self._desk.account_limit("device", str(principal.user_id)))
+            await self._desk.throttle.take(self._desk.account_limit("device", str(principal.session_id)))
             async with self._desk.db.identity() as tx:
                 await _record(tx, request, principal, "refused", refused.reason)
             raise WrongProof("Sign in again for a fresh challenge.") from None
