@@ -69,6 +69,7 @@ def proof(key: ECKey | RSAKey, challenge: str, *, bring: bool = False, **change:
         mac = hmac.digest(key.as_pem(private=False), signed.encode(), "sha256") if algorithm == "HS256" else b""
         return f"{signed}.{_part(mac)}"
     registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    registry.max_header_length = 2_048  # an RSA key is longer than joserfc's 512 bytes
     return jws.serialize_compact(header, payload, key, registry=registry)
 
 
