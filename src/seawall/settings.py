@@ -181,6 +181,10 @@ class Settings(BaseSettings):
         ]
         if missing:
             raise ValueError(f"production needs {', '.join(missing)}")
+        if self.identity.devices.binding and self.identity.devices.cookie_lifetime_s < 300:
+            # browsers sign six times in several minutes at most; then a bound session waits, and its person signs in
+            # again
+            raise ValueError("identity.devices.cookie_lifetime_s is below 300 s, for development only")
         if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 43:
             raise ValueError("secret_key is shorter than 32 bytes (43 base64url characters)")
         return self

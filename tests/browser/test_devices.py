@@ -34,8 +34,10 @@ pytestmark = [
 
 FEATURES = "DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting"
 COOKIE = "__Host-sw_dev"
-LIFETIME_S = 12
-"""Long enough that the browser does not use up its six signatures in nine seconds."""
+LIFETIME_S = 10
+"""A cookie this short is refreshed ahead of its time at every navigation, and Chromium signs six times in some
+minutes: one
+for binding, one for the page after the sign-in, and the rest for what is tried here."""
 WAIT_S = 15
 Trusting = Callable[[RunningApp], Awaitable[BrowserContext]]
 

@@ -84,8 +84,17 @@ class Identity:
                 await provider.close()
 
 
-def include(app: FastAPI, *, settings: Settings, database: Callable[[], IdentityDatabase]) -> Identity:
+def include(
+    app: FastAPI,
+    *,
+    settings: Settings,
+    database: Callable[[], IdentityDatabase],
+    unbound_paths: tuple[str, ...] = (),
+) -> Identity:
     """Add identity's routes to the app.
+
+    Args:
+        unbound_paths: where nobody's data is (static files): a device-bound browser asks for them without its key.
 
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
@@ -107,7 +116,7 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     for part in (
         SignInRoutes(desk, providers).router,
         AccountRoutes(desk).router,
-        DeviceRoutes(desk, challenges).router,
+        DeviceRoutes(desk, challenges, unbound_paths).router,
         TotpRoutes(desk, step_ups).router,
         StepUpRoutes(desk, step_ups).router,
         *(provider.router for provider in embedded),

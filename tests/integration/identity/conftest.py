@@ -44,7 +44,9 @@ class House:
         app = FastAPI()
         packages = [("identity", identity.TEMPLATES)]
         self.pages = web.include(app, settings=self.settings, template_packages=packages)
-        self.identity = identity.include(app, settings=self.settings, database=lambda: self.scratch.database)
+        self.identity = identity.include(
+            app, settings=self.settings, database=lambda: self.scratch.database, unbound_paths=("/static",)
+        )
         self.asgi = web.Wall(self.identity.middleware(app), runtime=self, settings=self.settings)  # type: ignore[arg-type]
         self.done: list[str] = []
         self._routes(app)

@@ -16,10 +16,6 @@ from seawall.settings import DevicesSection
 BIND_PATH = "/auth/device"
 REFRESH_PATH = "/auth/device/refresh"
 OFFER_LIFETIME_S = 300
-UNBOUND_PATHS = ("/static",)
-"""Nobody's data. In scope, seven assets of one page would be seven held requests, and browsers allow six signatures
-at once.
-"""
 
 
 class Offer:
@@ -41,10 +37,16 @@ class Offer:
             response.headers["Secure-Session-Registration"] = offered
 
 
-def instructions(name: str, origin: str) -> dict[str, Any]:
-    """The session instructions for one binding; `include_site` is false because `__Host-` cookies know one host."""
+def instructions(name: str, origin: str, unbound_paths: tuple[str, ...]) -> dict[str, Any]:
+    """The session instructions for one binding; `include_site` is false because `__Host-` cookies know one host.
+
+    Args:
+        unbound_paths: addresses under these hold nobody's data. In scope, every asset of a page may cost a signature,
+        and
+            browsers allow a site six in several minutes.
+    """
     host = urlsplit(origin).hostname or ""
-    excluded = [{"type": "exclude", "domain": host, "path": path} for path in UNBOUND_PATHS]
+    excluded = [{"type": "exclude", "domain": host, "path": path} for path in unbound_paths]
     return {
         "session_identifier": name,
         "refresh_url": REFRESH_PATH,

@@ -51,8 +51,9 @@ class WrongProof(BadRequest):
 class DeviceRoutes:
     """Routes of binding and refreshing."""
 
-    def __init__(self, desk: Desk, challenges: Challenges) -> None:
+    def __init__(self, desk: Desk, challenges: Challenges, unbound_paths: tuple[str, ...]) -> None:
         self._desk = desk
+        self._unbound_paths = unbound_paths
         self._section = desk.settings.identity.devices
         self._challenges = challenges
         self.router = APIRouter(include_in_schema=False)
@@ -157,7 +158,7 @@ class DeviceRoutes:
         return BindingOver()
 
     def _answer(self, request: Request, earned: Earned) -> Response:
-        response = data(instructions(earned.name, self._desk.origin(request)))
+        response = data(instructions(earned.name, self._desk.origin(request), self._unbound_paths))
         cookies.set_device(response, earned.cookie, max_age_s=self._section.cookie_lifetime_s)
         return response
 
