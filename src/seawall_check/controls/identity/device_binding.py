@@ -44,7 +44,7 @@ control = Control(
     timeout_s=240,
 )
 
-LIFETIME_S = 5
+LIFETIME_S = 8
 LIFETIME_MAX_S = 900
 RACERS = 8
 _ASSET = re.compile(r'<(?:link|script|img)\b[^>]*?\b(?:href|src)="(/[^"/][^"]*)"')
@@ -142,22 +142,23 @@ async def _stored(target: Target, trial: Trial, browser: DeviceBrowser) -> None:
 
 async def _stolen(app: Target, trial: Trial, persona: Persona) -> None:
     """The theft itself, on the clock."""
-    browser, other = [await _bound(app, trial, persona, "theft") for _ in range(2)]
+    other = await _bound(app, trial, persona, "theft")
+    foreign, browser = other.jar[other.cookie], await _bound(app, trial, persona, "theft")
     jar, taken_s = browser.jar, time.monotonic()
     trial.allow("the copied jar, at once", await browser.me(jar), of="theft")
     bare = {name: value for name, value in jar.items() if name != browser.cookie}
     for what, held in {
         "the jar without the bound cookie": bare,
         "the jar with an invented bound cookie": bare | {browser.cookie: secrets.token_urlsafe(32)},
-        "the jar with the bound cookie of another session": bare | {browser.cookie: other.jar[other.cookie]},
+        "the jar with the bound cookie of another session": bare | {browser.cookie: foreign},
     }.items():
         trial.refuse(what, await browser.me(held), statuses={401}, of="theft")
     # The thief's jar is used to its last second; the browser meanwhile refreshes whenever its own cookie is over.
-    alive_s, last = 0.0, await browser.me(jar)
-    while last.status_code == 200 and time.monotonic() - taken_s < 3 * LIFETIME_S:
-        alive_s = time.monotonic() - taken_s
+    alive_s, sent_s, last = 0.0, time.monotonic(), await browser.me(jar)
+    while last.status_code == 200 and sent_s - taken_s < 3 * LIFETIME_S:
+        alive_s = sent_s - taken_s
         await asyncio.sleep(0.4)
-        last = await browser.me(jar)
+        sent_s, last = time.monotonic(), await browser.me(jar)
     trial.refuse(
         "the copied jar, after the bound cookie's life",
         f"{last.status_code} after {alive_s:.1f} s",
