@@ -20,5 +20,9 @@ ALTER TABLE seawall.sign_in_transactions DROP CONSTRAINT sign_in_transactions_pu
 ALTER TABLE seawall.sign_in_transactions ADD CONSTRAINT sign_in_transactions_purpose_check
     CHECK (purpose IN ('callback', 'tenant', 'link') AND (purpose = 'callback') = (user_id IS NULL));
 
+-- Ended sessions go in the end, a few at each sign-in.
+GRANT DELETE ON seawall.sessions TO seawall_identity;
+CREATE INDEX sessions_ended ON seawall.sessions (revoked_at) WHERE revoked_at IS NOT NULL;
+
 GRANT SELECT, INSERT ON seawall.provider_sessions TO seawall_identity;
 GRANT SELECT, INSERT, DELETE ON seawall.logout_tokens_seen TO seawall_identity;
