@@ -74,6 +74,13 @@ class ProviderSection(Section):
     title: str = ""
     email_domains: tuple[str, ...] = ()
     """Domains this provider speaks for: an invited account is linked by *verified* email only within them."""
+    tenants: tuple[str, ...] = ()
+    """Slugs of the only tenants that people may enter through it; empty for a provider of everybody. A customer's own
+    provider must never open another customer's door."""
+    acr_values: tuple[str, ...] = ()
+    """Authentication contexts to ask for, of which the ID token must say one, such as the provider's name for MFA."""
+    max_age_s: Annotated[int, Field(ge=0, le=2_592_000)] | None = None
+    """At every sign-in the person must have authenticated there within so many seconds."""
 
 
 class IdentitySection(Section):
@@ -83,6 +90,8 @@ class IdentitySection(Section):
     attempts_per_account: Annotated[int, Field(ge=1, le=10_000)] = 10
     attempts_per_network: Annotated[int, Field(ge=1, le=100_000)] = 100
     attempts_window_s: Annotated[int, Field(ge=1, le=86_400)] = 300
+    sign_ins_per_network: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """How many sign-ins a network (IPv4 /24, IPv6 /64) may begin in `attempts_window_s`."""
 
 
 class WebSection(Section):

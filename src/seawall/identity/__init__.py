@@ -1,7 +1,8 @@
 """identity: who is calling.
 
-    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE (providers, tokens,
-    transactions) development/    the embedded provider of the first run
+    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE
+    identities      linking further providers; logout: a provider ends its sessions (back-channel)
+    development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
     totp, stepup    the second factor, and approvals bound to one exact action
     people          roles of the caller's tenant
@@ -26,8 +27,10 @@ from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
 from seawall.identity.fetching import Fetcher
+from seawall.identity.identities import IdentityRoutes
+from seawall.identity.logout import BackChannelRoutes
 from seawall.identity.people import Member, People
-from seawall.identity.providers import Provider
+from seawall.identity.providers import Provider, Trust
 from seawall.identity.sealing import Seal, master_secret
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
@@ -90,8 +93,11 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     providers = _providers(settings, embedded)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     router = APIRouter()
+    sign_in = SignInRoutes(desk, providers)
     for part in (
-        SignInRoutes(desk, providers).router,
+        sign_in.router,
+        BackChannelRoutes(desk, providers).router,
+        IdentityRoutes(desk, step_ups, sign_in, providers).router,
         AccountRoutes(desk).router,
         TotpRoutes(desk, step_ups).router,
         StepUpRoutes(desk, step_ups).router,
@@ -125,7 +131,7 @@ def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[
             client_id=section.client_id,
             client_secret=section.client_secret.get_secret_value() if section.client_secret else None,
             title=section.title or ("Development sign-in" if development else name),
-            email_domains=frozenset(domain.lower() for domain in section.email_domains),
+            trust=Trust.of(section),
             fetcher=embedded[0].fetcher() if development else Fetcher.over_network(issuer),
             production=settings.production,
             own_host=development,
