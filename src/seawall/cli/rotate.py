@@ -50,10 +50,12 @@ def rotate(
         raise Refused(
             "nothing to rotate was named", why="rotating everything should be meant", fix="name it, or say --all"
         )
+    if names and everything:
+        raise Refused("--all and names", why="one of them is not meant", fix="leave one out")
     settings = load(path)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with _surroundings(settings):
-        job = _Job(settings, names or [], everything, listing or dry_run, not at_once, console)
+        job = _Job(settings, console, names=names or [], look=listing or dry_run, wait=not at_once)
         done = asyncio.run(job.run())
     if as_json:
         typer.echo(orjson.dumps(done).decode())
@@ -62,11 +64,11 @@ def rotate(
 
 
 class _Job:
-    def __init__(
-        self, settings: Settings, names: list[str], everything: bool, look: bool, wait: bool, console: Console
-    ) -> None:
-        self._settings, self._names, self._everything = settings, names, everything
-        self._look, self._wait, self._console = look, wait, console
+    """One run of the command. Without names it is about everything."""
+
+    def __init__(self, settings: Settings, console: Console, *, names: list[str], look: bool, wait: bool) -> None:
+        self._settings, self._console = settings, console
+        self._names, self._look, self._wait = names, look, wait
 
     async def run(self) -> dict[str, Any]:
         from seawall.app import import_app
@@ -85,7 +87,7 @@ class _Job:
                 ) from None
 
     async def _run(self, rotation: Rotation) -> dict[str, Any]:
-        chosen = list(rotation.rotators) if self._everything or not self._names else rotation.named(self._names)
+        chosen = rotation.named(self._names) if self._names else list(rotation.rotators)
         if self._look:
             begun = await rotation.under_way()
             return {
@@ -99,9 +101,8 @@ class _Job:
             self._say(f"[bold]{escape(one.name)}[/]  [dim]{escape(one.what)}[/]")
             done = await rotation.run(one, lambda line: self._say(f"  [dim]· {escape(line)}[/]"))
             how = "finished what was begun" if done.resumed else "rotated"
-            self._say(
-                f"  [green]{how}[/], {done.before} → {done.after}, in {done.seconds:.1f} s; the old one is refused"
-            )
+            versions = f"{done.before} → {done.after}"
+            self._say(f"  [green]{how}[/], {versions}, in {done.seconds:.1f} s; the old one is refused")
             rotated.append(
                 {"name": done.name, "before": done.before, "after": done.after, "resumed": done.resumed,
                  "seconds": round(done.seconds, 3)}
@@ -115,9 +116,8 @@ class _Job:
 def _show(found: dict[str, Any], console: Console) -> None:
     for one in found["secrets"]:
         begun = "  [yellow]begun, not finished[/]" if one["under_way"] else ""
-        console.print(
-            f"[bold]{escape(one['name']):28}[/] {escape(one['what'])}  [dim]version {one['newest']}[/]{begun}"
-        )
+        name, what = f"{one['name']:28}", escape(one["what"])
+        console.print(f"[bold]{escape(name)}[/] {what}  [dim]version {one['newest']}[/]{begun}")
 
 
 @contextlib.contextmanager
@@ -134,6 +134,7 @@ def _surroundings(settings: Settings) -> Iterator[None]:
         development_database(settings, scratch=False) as database,
         development_vault(settings, database, scratch=False) as vault,
     ):
+        asyncio.run(vault.give_passwords(database))  # the server may have another address than when they were given
         os.environ.update(database.environment() | vault.environment(OPERATOR))
         os.environ["SEAWALL_ROOT"] = str(settings.root)
         yield

@@ -64,8 +64,8 @@ class Resealer:
                 except Unsealable:
                     raise Refused(
                         f"a value in {table} does not open, of {owner} {person}",
-                        why="it was altered, or sealed under a key that is gone; retiring the old key changes nothing now",
-                        fix="look into it, DELETE that row (the person enrols again), and run `seawall rotate` again",
+                        why="it was altered, or is under a key that is gone already",
+                        fix="look into it, delete that row (the person enrols again), and run `seawall rotate` again",
                     ) from None
                 renewed = column.seal.seal(plain, person.bytes)
                 await tx.execute(f"UPDATE {table} SET {name} = $2 WHERE {owner} = $1", person, renewed)  # noqa: S608

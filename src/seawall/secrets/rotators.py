@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import asyncpg
 
@@ -125,17 +126,14 @@ class ContextRotator:
         if not self._wait:
             return
         progress(f"{CONTEXT_LIFETIME_S} s until no context of the old key is in use")
-        age_s = float(
-            await self._run(
-                "SELECT extract(epoch FROM now() - created_at) FROM seawall.context_keys WHERE kid = $1", version
-            )
-        )
+        asked = "SELECT extract(epoch FROM now() - created_at) FROM seawall.context_keys WHERE kid = $1"
+        age_s = float(await self._run(asked, version))
         await asyncio.sleep(max(0.0, CONTEXT_LIFETIME_S + 1 - age_s))
 
     async def retire(self, version: int) -> None:
         await self._run("DELETE FROM seawall.context_keys WHERE kid < $1", version)
 
-    async def _run(self, sql: str, *arguments: int) -> object:
+    async def _run(self, sql: str, *arguments: int) -> Any:
         connection = await connect(self._url, self._password)
         try:
             async with connection.transaction():
