@@ -14,6 +14,8 @@ from seawall.cli.dev import dev
 from seawall.cli.migrate import migrate
 from seawall.cli.new import new
 from seawall.cli.refusals import refusals_shown
+from seawall.cli.rotate import EPILOG as ROTATE_EPILOG
+from seawall.cli.rotate import rotate
 from seawall.cli.serve import serve
 from seawall.cli.version import version
 
@@ -45,6 +47,7 @@ def application() -> typer.Typer:
     app.command()(demo)
     app.command()(migrate)
     app.command()(serve)
+    app.command(epilog=ROTATE_EPILOG)(rotate)
     app.command()(version)
     return app
 

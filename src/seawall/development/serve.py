@@ -26,6 +26,7 @@ from seawall.development.certificates import Certificates, ensure
 from seawall.development.database import DevelopmentDatabase, development_database
 from seawall.development.seeding import Sow
 from seawall.development.target import target_document, write_target
+from seawall.development.vault import DevelopmentVault, development_vault
 from seawall.settings import SETTINGS_FILE, Settings
 from seawall.store.database import Database
 from seawall.store.migrate import AppTables
@@ -80,8 +81,14 @@ def serve(
     listening = _listen(port)
     certificates = ensure(settings.state_directory / "certificates")
     say("certificates: a development CA for localhost")
-    with development_database(settings, scratch=scratch) as database:
-        _run_loop(_Dev(settings, database, certificates, listening, scratch, started, say, ready, parent).serve())
+    with (
+        development_database(settings, scratch=scratch) as database,
+        development_vault(settings, database, scratch=scratch) as vault,
+    ):
+        say("vault: an embedded OpenBao; the app's keys and passwords are there")
+        _run_loop(
+            _Dev(settings, database, vault, certificates, listening, scratch, started, say, ready, parent).serve()
+        )
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -99,6 +106,7 @@ class _Dev:
 
     settings: Settings
     database: DevelopmentDatabase
+    vault: DevelopmentVault
     certificates: Certificates
     listening: socket.socket
     scratch: bool
@@ -110,13 +118,14 @@ class _Dev:
     """Who started us; a scratch app ends with it."""
 
     async def serve(self) -> None:
-        os.environ.update(self.database.environment())
+        os.environ.update(self.database.environment() | self.vault.environment())
         os.environ["SEAWALL_ROOT"] = str(self.settings.root)
         app = import_app(self.settings)
         app.state.seawall.check_routes()  # first: what a route lacks is known without any database
         try:
             fresh = await self.database.create()
             self.say(f"database: {self.database.name} on the embedded PostgreSQL")
+            await self.vault.give_passwords(self.database)
             await self.database.migrate(AppTables(self.settings.root / "migrations", Tenanted.metadata))
             self.say("migrations: up to date, every table walled")
             sow = await _seed(self.settings, self.database) if fresh else None
