@@ -80,7 +80,7 @@ class Visible(Generic[M]):
         for offset in range(0, SCAN_ROWS_MAX, PAGE_ROWS):
             page = compiled(statement.limit(PAGE_ROWS).offset(offset))
             found = await transaction.fetch(page.sql, *page.arguments())
-            for instance in self._allowed([loader.instance(row) for row in found]):
+            for instance in self._allowed(await loader.instances(transaction, found)):
                 if len(rows) == limit:
                     return rows
                 transaction.adopt(instance)

@@ -44,7 +44,7 @@ class Prepared(Generic[M]):
         if values.keys() != self._parameters:
             raise KeyError(f"the query takes {sorted(self._parameters)}, not {sorted(values)}")
         rows = await transaction.fetch(self._statement.sql, *self._statement.arguments(**values))
-        return [transaction.adopt(self._loader.instance(row)) for row in rows]
+        return [transaction.adopt(row) for row in await self._loader.instances(transaction, rows)]
 
 
 def prepared(
