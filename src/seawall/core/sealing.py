@@ -93,7 +93,7 @@ class Allowance:
 class TenantKeys:
     """The unwrapped data keys of one tenant, in this process only. Made and refreshed by a `Keyring`.
 
-    One object per tenant and process: what revokes it, revokes it for everybody who holds it.
+    What is shared is the object: when it is locked, it is locked for every transaction that holds it.
     """
 
     __slots__ = (
@@ -114,7 +114,7 @@ class TenantKeys:
         return f"TenantKeys({self.tenant_id}, current={self.current})"
 
     def learn(self, data_keys: Mapping[int, bytes], current: int | None) -> TenantKeys:
-        """Replace everything known by these versions. A version that is missing opens nothing any more."""
+        """Hold these versions, and no others."""
         self._data_keys = {_packed(version): key for version, key in data_keys.items()}
         self._columns.clear()
         self._blind.clear()

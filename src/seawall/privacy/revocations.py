@@ -20,6 +20,8 @@ from seawall.privacy.ring import Ring
 
 CHANNEL = "seawall_tenant_keys"
 ECHO = "echo:"
+REVOKED = "revoked"
+"""Destroyed, suspended or deleted: nobody may go on with what they hold. Anything else is `changed`."""
 ECHO_EVERY_S = 5.0
 ECHO_WITHIN_S = 2.0
 RECONNECT_AFTER_S = 1.0
@@ -91,5 +93,6 @@ class Revocations:
         if text == self._said:
             self._heard.set()
         elif not text.startswith(ECHO):
+            how, _, tenant = text.partition(":")
             with contextlib.suppress(ValueError):
-                self._ring.revoke(UUID(text))
+                (self._ring.revoke if how == REVOKED else self._ring.forget)(UUID(tenant))

@@ -80,7 +80,8 @@ class Ring:
         self._pool = pool
         self._transit = transit
         self._kept: OrderedDict[UUID, _Kept] = OrderedDict()
-        self._alive: weakref.WeakValueDictionary[UUID, TenantKeys] = weakref.WeakValueDictionary()
+        self._alive: dict[UUID, weakref.WeakSet[TenantKeys]] = {}
+        """Everything that was given out and may still be held by a transaction, kept or not."""
         self._locks: weakref.WeakValueDictionary[UUID, asyncio.Lock] = weakref.WeakValueDictionary()
         self._loading: dict[UUID, bool] = {}
         """Tenants whose keys are being asked for, and whether they were revoked meanwhile."""
@@ -108,35 +109,43 @@ class Ring:
     async def prepared(self, context: str, count: int) -> TenantKeys:
         keys = await self.of(context)
         keys.check()
-        if keys.current is not None and keys.allowance.version == keys.current and keys.allowance.left >= count:
+        if _may_seal(keys, count):
             return keys
         async with self._locked(keys.tenant_id):
+            kept = self._fresh(keys.tenant_id)
+            keys = kept.keys if kept is not None else await self._load(keys.tenant_id, context)
             keys.check()
             if keys.current is None:
                 await self._make_first(keys.tenant_id, context)
                 keys = await self._load(keys.tenant_id, context)
                 keys.check()
-            await self._grant(keys, context, count)
+            if not _may_seal(keys, count):
+                await self._grant(keys, context, count)
         return keys
 
-    def revoke(self, tenant_id: UUID, reason: Problem | None = None) -> None:
-        """Drop a tenant's keys now, also from those who hold them; the next one to ask reads them anew."""
+    def forget(self, tenant_id: UUID) -> None:
+        """Ask anew for the next transaction; those that are under way go on with what they have."""
         if tenant_id in self._loading:
             self._loading[tenant_id] = True
         self._kept.pop(tenant_id, None)
-        keys = self._alive.get(tenant_id)
-        if keys is not None:
-            keys.lock(reason or VaultUnavailable())
+
+    def revoke(self, tenant_id: UUID) -> None:
+        """Drop a tenant's keys now, also from those who hold them."""
+        self.forget(tenant_id)
+        for keys in self._alive.pop(tenant_id, ()):
+            keys.lock(VaultUnavailable())
 
     def revoke_all(self) -> None:
         """Drop everything: changes may have been missed."""
-        for tenant_id in list(self._alive):
+        for tenant_id in [*self._alive, *self._loading]:
             self.revoke(tenant_id)
 
     def sweep(self) -> None:
         """Let go of what has been kept too long. Transactions that are under way keep theirs until they end."""
         for tenant_id in [one for one in self._kept if self._fresh(one) is None]:
             del self._kept[tenant_id]
+        for tenant_id in [one for one, held in self._alive.items() if not held]:
+            del self._alive[tenant_id]
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -156,9 +165,9 @@ class Ring:
         return kept
 
     async def _load(self, tenant_id: UUID, context: str) -> TenantKeys:
-        keys = self._alive.get(tenant_id)
-        if keys is None:
-            keys = self._alive[tenant_id] = TenantKeys(tenant_id)
+        # a new object each time: one that a transaction holds keeps the versions of the rows it has read
+        keys = TenantKeys(tenant_id)
+        self._alive.setdefault(tenant_id, weakref.WeakSet()).add(keys)
         begun = time.monotonic()
         for _ in range(LOAD_ATTEMPTS):
             self._loading[tenant_id], begun = False, time.monotonic()
@@ -173,7 +182,7 @@ class Ring:
                 revoked = self._loading.pop(tenant_id)
             if not revoked:
                 break
-            keys.lock(VaultUnavailable())  # revoked while the vault was asked: what it gave may be void
+            keys.lock(VaultUnavailable())  # changed while the vault was asked: what it gave may be void
         self._kept[tenant_id] = _Kept(keys, begun)
         self._kept.move_to_end(tenant_id)
         while len(self._kept) > TENANTS_MAX:
@@ -247,6 +256,10 @@ class Ring:
         if lock is None:
             lock = self._locks[tenant_id] = asyncio.Lock()
         return lock
+
+
+def _may_seal(keys: TenantKeys, count: int) -> bool:
+    return keys.current is not None and keys.allowance.version == keys.current and keys.allowance.left >= count
 
 
 def _tenant_of(context: str) -> UUID:

@@ -83,18 +83,26 @@ class Loader(Generic[M]):
     async def load(self, transaction: Transaction, tenant_id: UUID, identity: Any, *, lock: bool) -> M | None:
         """The object, or None when the tenant has no such one. Row-level security decides too, and first."""
         statement = self._lock if lock else self._read
+        if self._sealed:
+            await transaction.keys()
         row = await transaction.fetchrow(statement.sql, *statement.arguments(tenant=tenant_id, identity=identity))
-        return None if row is None else (await self.instances(transaction, [row]))[0]
+        return None if row is None else (await self._instances(transaction, [row]))[0]
 
-    async def instances(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> list[M]:
-        """Rows (in the order of `columns`) as detached instances, as if the ORM had loaded them.
+    async def fetch(self, transaction: Transaction, sql: str, arguments: Sequence[Any]) -> list[M]:
+        """Rows of a statement that selects `columns`, in order, as detached instances: as if the ORM had loaded them.
 
-        Sealed columns stay sealed until somebody reads them; the transaction's keys come along for that.
+        Sealed columns stay sealed until somebody reads them.
         """
-        if not rows or not self._sealed:
+        # Keys before rows: when a rotation comes in between, the rows are of a newer version, which can be asked for,
+        # and never of a retired one.
+        if self._sealed:
+            await transaction.keys()
+        return await self._instances(transaction, await transaction.fetch(sql, *arguments))
+
+    async def _instances(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> list[M]:
+        if not self._sealed:
             return [self._instance(row, None) for row in rows]
-        envelopes = (row[place] for row in rows for place in self._sealed if row[place] is not None)
-        keys = await transaction.keys(envelopes)
+        keys = await transaction.keys(row[place] for row in rows for place in self._sealed if row[place] is not None)
         return [self._instance(row, keys) for row in rows]
 
     def _instance(self, row: Sequence[Any], keys: TenantKeys | None) -> M:

@@ -130,17 +130,22 @@ BEGIN
     RETURN destroyed;
 END $$;
 
--- Every process drops what it holds of a tenant when its keys or its suspension change. Only the id is told.
+-- Every process hears when a tenant's keys or its suspension change. Only the id is told. What was destroyed, suspended or
+-- deleted is dropped at once; a rotation lets transactions that are under way end with what they have.
 CREATE FUNCTION seawall.tell_tenant_keys() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    told jsonb := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
+    revoked boolean := TG_OP = 'DELETE' OR TG_TABLE_NAME = 'tenants' OR told ->> 'state' = 'destroyed';
 BEGIN
-    PERFORM pg_notify('seawall_tenant_keys', (to_jsonb(coalesce(NEW, OLD)) ->> TG_ARGV[0]));
+    PERFORM pg_notify('seawall_tenant_keys', CASE WHEN revoked THEN 'revoked:' ELSE 'changed:' END
+                                             || coalesce(told ->> 'tenant_id', told ->> 'id'));
     RETURN NULL;
 END $$;
-CREATE TRIGGER told AFTER UPDATE OF state, wrapped OR DELETE ON seawall.tenant_keys
-    FOR EACH ROW EXECUTE FUNCTION seawall.tell_tenant_keys('tenant_id');
+CREATE TRIGGER told AFTER INSERT OR UPDATE OF state, wrapped OR DELETE ON seawall.tenant_keys
+    FOR EACH ROW EXECUTE FUNCTION seawall.tell_tenant_keys();
 CREATE TRIGGER keys_told AFTER UPDATE OF suspended_at OR DELETE ON seawall.tenants
-    FOR EACH ROW EXECUTE FUNCTION seawall.tell_tenant_keys('id');
+    FOR EACH ROW EXECUTE FUNCTION seawall.tell_tenant_keys();
 
 -- Sealing a row anew changes nothing that it says, so an audited table takes the event of that in place of its own.
 CREATE OR REPLACE FUNCTION seawall.require_audit() RETURNS trigger
