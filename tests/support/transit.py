@@ -33,6 +33,9 @@ class MemoryTransit:
             raise VaultUnavailable()
         self.keys.setdefault(key, {1: os.urandom(32)})
 
+    async def version(self, key: str) -> int:
+        return max(self._key(key))
+
     async def wrap(self, key: str, plain: bytes, *, context: bytes) -> str:
         versions = self._key(key)
         newest, nonce = max(versions), os.urandom(12)

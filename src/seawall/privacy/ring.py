@@ -199,7 +199,12 @@ class Ring:
             raise VaultUnavailable()
         live = [row for row in rows if row["wrapped"] is not None]
         current = next((row["version"] for row in live if row["state"] == "current"), None)
-        keys.learn(await self._unwrapped(keys.tenant_id, live), current)
+        try:
+            keys.learn(await self._unwrapped(keys.tenant_id, live), current)
+        except KeyDestroyed:
+            # the database does not know of it: a backup from before the shredding, or a vault that is not ours
+            _log.error("tenant-key-missing", alert=True, tenant=str(keys.tenant_id))
+            raise
 
     async def _unwrapped(self, tenant_id: UUID, live: list[Any]) -> dict[int, bytes]:
         opened: dict[int, bytes] = {}
