@@ -218,8 +218,10 @@ class Keyring(Protocol):
         """
         ...
 
-    async def refreshed(self, context: str) -> TenantKeys:
-        """The same, asked anew: a version was met that is not known here yet. At most once a second for a tenant."""
+    async def refreshed(self, context: str, stale: TenantKeys, envelope: bytes | None = None) -> TenantKeys:
+        """The same, asked anew, because `stale` has not the version that this envelope names, or its own is not current
+        any more.
+        """
         ...
 
     async def prepared(self, context: str, count: int) -> TenantKeys:

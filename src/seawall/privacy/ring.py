@@ -20,7 +20,7 @@ from uuid import UUID
 import structlog
 
 from seawall import audit
-from seawall.core.errors import Problem, Unavailable
+from seawall.core.errors import Unavailable
 from seawall.core.events import TenantKeyChange
 from seawall.core.sealing import KEY_BYTES, SEALS_IN_BLOCK, TenantKeys
 from seawall.core.vault import KeyDestroyed, Transit, VaultUnavailable
@@ -38,7 +38,8 @@ KEPT_DEAF_S = 5.0
 """The same while the database cannot tell us of changes."""
 RETRY_AFTER_S = 1.0
 """For so long a failure is remembered, so that a vault that is down is not asked by every request."""
-REFRESH_EVERY_S = 1.0
+FRUITLESS_S = 1.0
+"""For so long nobody asks again, after a version was asked for that there is not: altered rows must cost little."""
 LOAD_ATTEMPTS = 3
 FIRST_VERSION = 1
 
@@ -84,7 +85,8 @@ class Ring:
         """Everything that was given out and may still be held by a transaction, kept or not."""
         self._locks: weakref.WeakValueDictionary[UUID, asyncio.Lock] = weakref.WeakValueDictionary()
         self._loading: dict[UUID, bool] = {}
-        """Tenants whose keys are being asked for, and whether they were revoked meanwhile."""
+        """Tenants whose keys are being asked for, and whether they were changed meanwhile."""
+        self._fruitless: dict[UUID, float] = {}
         self.hearing = False
         """Whether changes of keys are heard of right away."""
 
@@ -97,14 +99,18 @@ class Ring:
             kept = self._fresh(tenant_id)
             return kept.keys if kept is not None else await self._load(tenant_id, context)
 
-    async def refreshed(self, context: str) -> TenantKeys:
+    async def refreshed(self, context: str, stale: TenantKeys, envelope: bytes | None = None) -> TenantKeys:
         tenant_id = _tenant_of(context)
         async with self._locked(tenant_id):
             kept = self._fresh(tenant_id)
-            if kept is not None and time.monotonic() - kept.loaded_at < REFRESH_EVERY_S and kept.keys.current:
-                # somebody has just asked; what is still unknown then is not going to be known
-                return kept.keys
-            return await self._load(tenant_id, context)
+            if kept is not None and kept.keys is not stale and (envelope is None or kept.keys.knows(envelope)):
+                return kept.keys  # somebody else has just asked
+            if envelope is not None and time.monotonic() - self._fruitless.get(tenant_id, 0.0) < FRUITLESS_S:
+                return stale
+            keys = await self._load(tenant_id, context)
+            if envelope is not None and not keys.knows(envelope):
+                self._fruitless[tenant_id] = time.monotonic()
+            return keys
 
     async def prepared(self, context: str, count: int) -> TenantKeys:
         keys = await self.of(context)
@@ -146,6 +152,7 @@ class Ring:
             del self._kept[tenant_id]
         for tenant_id in [one for one, held in self._alive.items() if not held]:
             del self._alive[tenant_id]
+        self._fruitless.clear()
 
     def __len__(self) -> int:
         return len(self._kept)

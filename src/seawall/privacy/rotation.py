@@ -90,7 +90,8 @@ class Rotation:
             if claimed is None:
                 return None
             job, lease = claimed
-            tenant_id = (await lease.fetchrow("SELECT seawall.tenant_id() AS id"))["id"]
+            [row] = await lease.fetch("SELECT seawall.tenant_id() AS id")
+            tenant_id = row["id"]
             if job.kind == ROTATE:
                 return await self._rotate(tenant_id, job, lease)
             if job.kind == RESEAL:
@@ -122,7 +123,7 @@ class Rotation:
             wrapped = await self._transit.wrap(key, os.urandom(KEY_BYTES), context=wrap_context(tenant_id, made))
         except KeyDestroyed:
             return Step(tenant_id, "nothing")
-        row = await lease.fetchrow(
+        [row] = await lease.fetch(
             "SELECT seawall.rotate_tenant_key($1, $2, $3) AS rotated", made, wrapped, kek_version(wrapped)
         )
         if not row["rotated"]:
@@ -150,12 +151,12 @@ class Rotation:
         version, left = job.payload["version"], 0
         for model in self._tables.values():
             doors = doors_of(model)
-            row = await lease.fetchrow(f"SELECT count(*) AS left FROM {_table(model)} WHERE {_others(doors, 1)}",
-                                       version.to_bytes(4, "big"))  # fmt: skip  # noqa: S608
+            sql = f"SELECT count(*) AS left FROM {_table(model)} WHERE {_others(doors, 1)}"  # noqa: S608
+            [row] = await lease.fetch(sql, version.to_bytes(4, "big"))
             left += row["left"]
         if left:
             return Step(tenant_id, "kept", rows=left, version=version)
-        row = await lease.fetchrow("SELECT seawall.retire_tenant_keys($1) AS retired", version)
+        [row] = await lease.fetch("SELECT seawall.retire_tenant_keys($1) AS retired", version)
         if row["retired"]:
             change = TenantKeyChange(tenant=str(tenant_id), change="retired", version=version - 1)
             await audit.append(lease, [change])

@@ -98,8 +98,9 @@ class Lease:
             return None
         if self.known_keys is None:
             self.known_keys = await self._keyring.of(self._context)
-        if not all(map(self.known_keys.knows, envelopes)):
-            self.known_keys = await self._keyring.refreshed(self._context)
+        unknown = next((one for one in envelopes if not self.known_keys.knows(one)), None)
+        if unknown is not None and self.known_keys.locked is None:
+            self.known_keys = await self._keyring.refreshed(self._context, self.known_keys, unknown)
         return self.known_keys
 
     async def sealing_keys(self, count: int) -> TenantKeys:
@@ -118,7 +119,7 @@ class Lease:
             if await self.connection.fetchval("SELECT seawall.hold_tenant_key($1)", keys.current):
                 self._held_version = keys.current
             else:  # rotated or destroyed a moment ago
-                await self._keyring.refreshed(self._context)
+                await self._keyring.refreshed(self._context, keys)
         raise VaultUnavailable()
 
     def adopt(self, instance: T) -> T:

@@ -36,8 +36,10 @@ Normalise = Callable[[str], str]
 
 FIND = "seawall_find"
 """In a column's `info`: how a value is normalised before its blind index is made."""
+NOT_PERSONAL = "seawall_not_personal"
 BLIND_OF = "seawall_blind_of"
 BLIND_SUFFIX = "_blind"
+WHY_LENGTH_MIN = 8
 LEASE = "seawall_lease"
 """In the `info` of a session: the lease that it rides on."""
 KEYS = "seawall_keys"
@@ -159,6 +161,21 @@ def sealed(*, find: Normalise | None = None, **kwargs: Any) -> Any:
     if find is not None:
         info[FIND] = find
     return mapped_column(info=info, **kwargs)
+
+
+def not_personal(why: str, **kwargs: Any) -> Any:
+    """Say why a column whose name sounds personal may be read by everybody who reads the database.
+
+    Raises:
+        Refused: when `why` says nothing.
+    """
+    if len(why.strip()) < WHY_LENGTH_MIN:
+        raise Refused(
+            f"not_personal({why!r}) gives no reason",
+            why="plain text is the exception, and an exception says why",
+            fix='not_personal("a venue\'s own address is on its door")',
+        )
+    return mapped_column(info={**kwargs.pop("info", {}), NOT_PERSONAL: why}, **kwargs)
 
 
 class Door:
