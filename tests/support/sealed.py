@@ -16,13 +16,17 @@ from seawall.core.ids import token_hash
 from seawall.core.scope import Principal
 from seawall.core.vault import Transit
 from seawall.privacy.ring import Ring
+from seawall.privacy.rotation import Rotation, Step
+from seawall.store.jobs import Jobs
 from seawall.store.lease import Lease
+from seawall.store.loader import Loader
 from seawall.store.models import Tenanted, object_id
 from seawall.store.pool import Pool
-from seawall.store.roles import APP
+from seawall.store.roles import APP, MIGRATOR, OWNER, WORKER
 from seawall.store.sealed import Sealed, sealed
 from tests.support.databases import ScratchDatabase, scratch_database
 from tests.support.transit import MemoryTransit
+from tests.support.vaults import ScratchVault
 
 
 def digits(text: str) -> str:
@@ -42,6 +46,10 @@ class Guest(Tenanted):
     photo: Mapped[Sealed[bytes] | None]
     likes: Mapped[Sealed[dict[str, Any]] | None]
 
+
+KEYS = (
+    "SELECT version, state, wrapped, kek_version, seals FROM seawall.tenant_keys WHERE tenant_id = $1 ORDER BY version"
+)
 
 TABLE = """
 CREATE TABLE app.sealed_guests (tenant_id uuid NOT NULL DEFAULT seawall.tenant_id(),
@@ -102,3 +110,41 @@ async def hotel(home: Path, transit: Transit | None = None) -> AsyncIterator[Hot
             yield made
         finally:
             await pool.close()
+
+
+async def name_of(inn: Hotel, guest: UUID, who: Any = None) -> str:
+    lease = await inn.lease(who)
+    try:
+        found = await Loader(Guest).load(lease, (who or inn.alpha).tenant_id, guest, lock=False)
+        assert found is not None
+        return found.name
+    finally:
+        await lease.rollback()
+
+
+@asynccontextmanager
+async def owner_of(inn: Hotel) -> AsyncIterator[Any]:
+    connection = await inn.scratch.connect(MIGRATOR)
+    try:
+        await connection.execute(f"SET ROLE {OWNER}")
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def rotation_of(inn: Hotel, place: ScratchVault) -> AsyncIterator[Rotation]:
+    pools = [Pool(inn.scratch.url(WORKER), size=2, statement_timeout_ms=15_000) for _ in range(2)]
+    pools[0].keyring = Ring(pools[1], place.app.transit)
+    try:
+        yield Rotation(Jobs(pools[0]), place.operator.transit, [Guest])
+    finally:
+        for pool in pools:
+            await pool.close()
+
+
+async def all_steps(rotation: Rotation) -> list[Step]:
+    steps = []
+    while (step := await rotation.step()) is not None:
+        steps.append(step)
+    return steps
