@@ -77,7 +77,7 @@ def destroy(
     confirm: Annotated[str, typer.Option(metavar="SLUG", help="The tenant's slug, so that no other one is meant.")],
     app: App = Path(),
 ) -> None:
-    """Destroy a tenant's keys for good: nothing of it decrypts any more, in the database, its WAL or any backup of it."""
+    """Destroy a tenant's keys for good: nothing of it decrypts any more, in the database or any backup of it."""
     asyncio.run(_destroy(app, tenant, confirm))
 
 
@@ -209,9 +209,7 @@ def _told(step: Step) -> str:
     if step.did == "resealed":
         return f"{step.tenant_id}  {step.table}: {step.rows} rows under version {step.version}"
     if step.did == "kept":
-        return (
-            f"{step.tenant_id}  {step.rows} rows do not open; the old key is kept until somebody has looked into them"
-        )
+        return f"{step.tenant_id}  {step.rows} rows do not open: the old key is kept until you have looked into them"
     words = {"rotated": "sealing under version", "retired": "everything older is refused; version"}
     return f"{step.tenant_id}  {words[step.did]} {step.version}" if step.did in words else f"{step.tenant_id}  nothing"
 
@@ -231,10 +229,6 @@ async def _destroy(path: Path, tenant: UUID, confirm: str) -> None:
         versions = await rotation.destroy(operator.owner, operator.transit, tenant)
     typer.echo(f"{confirm}: {versions} live versions destroyed, and the vault's key of this tenant")
     typer.echo("Nothing of it decrypts any more: rows, backups and WAL of the database, files of replicas.")
-    typer.echo(
-        "What may still hold its key: snapshots and backups of the *vault's* storage. Delete those that are older"
-    )
-    typer.echo(
-        "than now, or wait until they expire; until then this tenant's data could be read by restoring one of them"
-    )
-    typer.echo("together with a backup of the database.")
+    typer.echo("What may still hold its key: snapshots and backups of the *vault's* storage. Delete those that are")
+    typer.echo("older than now, or wait until they expire: until then, restoring one of them together with a backup")
+    typer.echo("of the database would bring this tenant's data back.")

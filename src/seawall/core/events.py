@@ -40,6 +40,24 @@ class SignOut(Event):
     everywhere: bool = False
 
 
+class ProviderLogout(Event):
+    """A provider ended sessions that it had vouched for (back-channel logout). `reason` says why it was refused."""
+
+    kind = "identity.provider-logout"
+    provider: str
+    sessions_ended: int = 0
+    reason: str = ""
+
+
+class Link(Event):
+    """An account at one more provider was linked to a person, or taken from them."""
+
+    kind = "identity.link"
+    user_id: str
+    provider: str
+    change: Literal["linked", "unlinked"]
+
+
 class FactorChange(Event):
     """A second factor was enrolled or removed."""
 

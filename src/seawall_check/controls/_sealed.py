@@ -23,7 +23,8 @@ COMMAND_TIMEOUT_S = 120.0
 ROWS_MIN = 2
 
 KEY_COLUMN = """
-SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+SELECT a.attname::text FROM pg_index i
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
 WHERE i.indrelid = $1::regclass AND i.indisprimary AND a.attname <> $2
 """
 

@@ -164,7 +164,7 @@ async def _in_tables(owner: asyncpg.Connection, planted: Planted) -> dict[str, l
     found: dict[str, list[str]] = {}
     for schema, name in await owner.fetch(TABLES):
         sql = (
-            f"SELECT DISTINCT w.value FROM {identifier(schema)}.{identifier(name)} AS t, unnest($1::text[]) AS w (value)"
+            f"SELECT DISTINCT w.value FROM {identifier(schema)}.{identifier(name)} t, unnest($1::text[]) AS w (value)"
             " WHERE strpos(t::text, w.value) > 0 OR strpos(t::text, encode(convert_to(w.value, 'UTF8'), 'hex')) > 0"
         )
         for (value,) in await owner.fetch(sql, wanted, timeout=SEARCH_TIMEOUT_S):

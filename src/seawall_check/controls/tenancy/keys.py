@@ -9,11 +9,11 @@ Why
 How it is attacked
     On a copy of the app with a database of its own. As the owner of the database, ciphertexts of sealed columns are
     moved to another row, another column and another tenant, cut off, doubled, replaced by plain text, and changed in
-    every part; the request that shows the row must then be refused, show nothing of the other value, and leave an event.
-    One tenant's wrapped key is put in place of another's. Then the operator's command rotates a tenant's keys while
-    people read and write: no request may break, every envelope must be a new one, and an old one, put back, must be
-    refused. Last, a tenant's keys are destroyed: its rows open no more, also after its wrapped keys were restored from
-    a backup, nothing new can be written, and the other tenant notices nothing.
+    every part; the request that shows the row must then be refused, show nothing of the other value, and leave an
+    event. One tenant's wrapped key is put in place of another's. Then the operator's command rotates a tenant's keys
+    while people read and write: no request may break, the row must have a new ciphertext, and the old one, put back,
+    must be refused. Last, a tenant's keys are destroyed: its rows open no more, not even after its wrapped keys were
+    restored from a backup, and the other tenant notices nothing.
 
 How to fix
     Declare the column `Mapped[Sealed[str]]` and read it through its object. `seawall keys rotate` and `seawall keys
@@ -135,7 +135,8 @@ class _Keys:
         saved = await self._saved(self.one)
         swap = (
             f"UPDATE {table} AS k SET wrapped = f.wrapped FROM {table} AS f"
-            f" WHERE k.{column}::text = $1 AND f.{column}::text = $2 AND f.wrapped IS NOT NULL AND k.wrapped IS NOT NULL"
+            f" WHERE k.{column}::text = $1 AND f.{column}::text = $2"
+            " AND f.wrapped IS NOT NULL AND k.wrapped IS NOT NULL"
         )
         await self.owner.execute(swap, self.one.id, self.other.id)
         response = await self._until(self.mine[0], refused=True)
@@ -149,7 +150,7 @@ class _Keys:
         old, before = await envelope(self.owner, row, column), (await self._live())[self.one.id]
         theirs = (await self._live())[self.other.id]
         done, seen = asyncio.Event(), Counter[int]()
-        load = [asyncio.create_task(self._reads(rows, done, seen)) for rows in (self.mine, self.theirs)] * 1
+        load = [asyncio.create_task(self._reads(rows, done, seen)) for rows in (self.mine, self.theirs)]
         load += [asyncio.create_task(self._writes(done, seen))]
         await asyncio.sleep(0.3)
         code, said = await run(self.target, self.target.sealed.rotate, self.one, "rotates a tenant's keys")
@@ -164,9 +165,10 @@ class _Keys:
         )  # fmt: skip
         await self._allowed(row, "show the row after it", "rotation")
         live = await self._live()
+        new = live[self.one.id]
         self.trial.expect(
-            "the tenant's keys after it", expected="one, another than before", observed=f"{len(live[self.one.id])} live",
-            ok=len(live[self.one.id]) == 1 and not live[self.one.id] & before,
+            "the tenant's keys after it", expected="one, another than before", observed=f"{len(new)} live",
+            ok=len(new) == 1 and not new & before,
         )  # fmt: skip
         self.trial.expect(
             "the other tenant's keys", expected="as before", observed="as before" if live[self.other.id] == theirs
