@@ -14,7 +14,7 @@ import gc
 import importlib
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -22,7 +22,7 @@ import structlog
 from fastapi import FastAPI
 from sqlalchemy.exc import IntegrityError
 
-from seawall import access, audit, identity, secrets, tenancy, web
+from seawall import access, audit, identity, privacy, secrets, tenancy, web
 from seawall.core.errors import Conflict, Refused
 from seawall.core.events import Event
 from seawall.core.scope import Principal
@@ -30,6 +30,9 @@ from seawall.core.vault import Vault
 from seawall.settings import Settings, load
 from seawall.store.database import Database
 from seawall.store.lease import Lease
+from seawall.store.models import Tenanted
+from seawall.store.roles import APP
+from seawall.store.sealed import sealed_models
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -227,6 +230,7 @@ class Seawall:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Database]:
         """The database, open and inspected."""
+        privacy.check_models(mapper.class_ for mapper in Tenanted.registry.mappers)
         database = self.settings.database
         if database.url is None or database.identity_url is None:
             raise Refused(
@@ -244,9 +248,25 @@ class Seawall:
         try:
             async with opened.as_app() as connection:
                 await tenancy.inspect(connection)
-            yield opened
+                sealed = await privacy.check_columns(connection, sealed_models)
+            async with self._keys(opened) if sealed else nullcontext():
+                yield opened
         finally:
             await opened.close()
+
+    @asynccontextmanager
+    async def _keys(self, opened: Database) -> AsyncIterator[None]:
+        """The keyring that opens sealed columns, in every transaction of this process."""
+        database = self.settings.database
+        assert database.url is not None  # noqa: S101 - for the type checker
+        async with privacy.keyring(
+            database.url.get_secret_value(),
+            self.vault.transit,
+            password=self.secrets.password(APP),
+            statement_timeout_ms=database.statement_timeout_ms,
+        ) as ring:
+            opened.use(ring)
+            yield
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:

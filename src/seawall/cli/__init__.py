@@ -11,6 +11,7 @@ from seawall.cli.check import EPILOG as CHECK_EPILOG
 from seawall.cli.check import check
 from seawall.cli.demo import demo
 from seawall.cli.dev import dev
+from seawall.cli.keys import keys
 from seawall.cli.migrate import migrate
 from seawall.cli.new import new
 from seawall.cli.refusals import refusals_shown
@@ -46,6 +47,7 @@ def application() -> typer.Typer:
     app.command(epilog=CHECK_EPILOG)(check)
     app.command()(demo)
     app.command()(migrate)
+    app.add_typer(keys)
     app.command()(serve)
     app.command(epilog=ROTATE_EPILOG)(rotate)
     app.command()(version)

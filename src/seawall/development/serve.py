@@ -20,13 +20,14 @@ from typing import Any
 import asyncpg
 import uvicorn
 
-from seawall.app import import_app
+from seawall.app import Seawall, import_app
 from seawall.core.errors import Refused
 from seawall.development.certificates import Certificates, ensure
 from seawall.development.database import DevelopmentDatabase, development_database
 from seawall.development.seeding import Sow
 from seawall.development.target import target_document, write_target
 from seawall.development.vault import DevelopmentVault, development_vault
+from seawall.privacy import keyring
 from seawall.settings import SETTINGS_FILE, Settings
 from seawall.store.database import Database
 from seawall.store.migrate import AppTables
@@ -128,7 +129,7 @@ class _Dev:
             await self.vault.give_passwords(self.database)
             await self.database.migrate(AppTables(self.settings.root / "migrations", Tenanted.metadata))
             self.say("migrations: up to date, every table walled")
-            sow = await _seed(self.settings, self.database) if fresh else None
+            sow = await _seed(app.state.seawall, self.database) if fresh else None
             if sow is not None:
                 self.say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
             orphaned = asyncio.create_task(_end_with(self.parent)) if self.scratch else None
@@ -143,7 +144,14 @@ class _Dev:
         base_url = f"https://localhost:{self.listening.getsockname()[1]}"
         target = os.environ.get(TARGET_FILE_VARIABLE)
         if target and self.scratch and sow is not None:
-            document = target_document(self.settings, base_url, self.certificates, self.database, sow)
+            document = target_document(
+                self.settings,
+                base_url,
+                certificates=self.certificates,
+                database=self.database,
+                vault=self.vault,
+                sow=sow,
+            )
             write_target(Path(target), document)
         self.ready(Running(base_url, self.database, self.certificates, sow, time.monotonic() - self.started))
 
@@ -157,16 +165,18 @@ async def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _seed(settings: Settings, database: DevelopmentDatabase) -> Sow | None:
-    if not settings.app.seed:
+async def _seed(sea: Seawall, database: DevelopmentDatabase) -> Sow | None:
+    if not sea.settings.app.seed:
         return None
-    module_name, _, function = settings.app.seed.partition(":")
+    module_name, _, function = sea.settings.app.seed.partition(":")
     seed = getattr(importlib.import_module(module_name), function or "seed")
     owner = await asyncpg.connect(database.owner_url)
     pools = await Database.open(database.url(APP), database.url(IDENTITY), size=2)
     try:
         sow = Sow(owner, pools)
-        await seed(sow)
+        async with sea.secrets.running(), keyring(database.url(APP), sea.vault.transit, listening=False) as ring:
+            pools.use(ring)
+            await seed(sow)
     except BaseException:
         await pools.close()
         await owner.close()

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from seawall.core.scope import Assurance, Membership, Principal
+from seawall.core.sealing import Keyring
 from seawall.store.address import user_of
 from seawall.store.lease import Lease
 from seawall.store.pool import PasswordSource, Pool
@@ -55,6 +56,10 @@ class Database:
             await database.close()
             raise
         return database
+
+    def use(self, keyring: Keyring) -> None:
+        """Open sealed columns with this keyring, in every transaction that begins from now on."""
+        self._app.keyring = keyring
 
     async def close(self) -> None:
         """Close both pools."""
