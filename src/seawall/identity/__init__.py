@@ -1,7 +1,8 @@
 """identity: who is calling.
 
-    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE (providers, tokens,
-    transactions) development/    the embedded provider of the first run
+    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE
+    identities      linking further providers; logout: a provider ends its sessions (back-channel)
+    development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
     devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
     totp, stepup    the second factor, and approvals bound to one exact action
@@ -23,6 +24,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from seawall.core.errors import Refused
+from seawall.core.master import MasterSecret
 from seawall.identity.account import AccountRoutes
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
@@ -32,12 +34,15 @@ from seawall.identity.devices.challenges import Challenges
 from seawall.identity.devices.instructions import Offer
 from seawall.identity.devices.routes import DeviceRoutes
 from seawall.identity.fetching import Fetcher
+from seawall.identity.identities import IdentityRoutes
+from seawall.identity.logout import BackChannelRoutes
 from seawall.identity.people import Member, People
-from seawall.identity.providers import Provider
+from seawall.identity.providers import ClientSecret, Provider, Trust
+from seawall.identity.resealing import Resealer, SealedColumn
 from seawall.identity.risk.arrivals import Arrivals
 from seawall.identity.risk.places import Places
 from seawall.identity.risk.watch import Watch
-from seawall.identity.sealing import Seal, master_secret
+from seawall.identity.sealing import Seal
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
 from seawall.identity.stepup_pages import StepUpRoutes
@@ -71,6 +76,7 @@ class Identity:
     router: APIRouter
     middleware: Callable[[Any], SessionCookie]
     providers: dict[str, Provider]
+    reseal: Resealer
     _start: Callable[[], Awaitable[None]]
 
     @asynccontextmanager
@@ -89,32 +95,43 @@ def include(
     *,
     settings: Settings,
     database: Callable[[], IdentityDatabase],
+    master: MasterSecret,
+    client_secret: Callable[[str, str | None], ClientSecret] | None = None,
     unbound_paths: tuple[str, ...] = (),
 ) -> Identity:
     """Add identity's routes to the app.
 
     Args:
+        app: the app.
+        settings: the app's.
+        database: opens later.
+        master: what small secrets are sealed under.
+        client_secret: gives, for a provider's name and what settings hold, where our secret there comes from; by
+            default what settings hold.
         unbound_paths: where nobody's data is (static files): a device-bound browser asks for them without its key.
 
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
     """
-    db, secret, section = Later(database), master_secret(settings), settings.identity
-    challenges = Challenges(secret)
-    watch = Watch(section.risk, Places(section.risk, secret), db.identity)
+    db, section = Later(database), settings.identity
+    totp_seal, challenges = Seal(master, "totp"), Challenges(master)
+    watch = Watch(section.risk, Places(section.risk, master), db.identity)
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(Seal(secret, "totp")),
+        factors=Factors(totp_seal),
         throttle=Throttle(db.identity),
         arrivals=Arrivals(section, watch, Offer(section.devices, challenges)),
     )
     embedded = _development(desk)
-    providers = _providers(settings, embedded)
+    providers = _providers(settings, embedded, client_secret or _as_set)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     router = APIRouter()
+    sign_in = SignInRoutes(desk, providers)
     for part in (
-        SignInRoutes(desk, providers).router,
+        sign_in.router,
+        BackChannelRoutes(desk, providers).router,
+        IdentityRoutes(desk, step_ups, sign_in, providers).router,
         AccountRoutes(desk).router,
         DeviceRoutes(desk, challenges, unbound_paths).router,
         TotpRoutes(desk, step_ups).router,
@@ -123,8 +140,15 @@ def include(
     ):
         router.include_router(part)
     app.include_router(router)
+    sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
     return Identity(
-        step_ups, People(db), router, partial(SessionCookie, watch=watch), providers, partial(_let_go, db, section)
+        step_ups,
+        People(db),
+        router,
+        partial(SessionCookie, watch=watch),
+        providers,
+        Resealer(db.identity, sealed),
+        partial(_let_go, db, section),
     )
 
 
@@ -135,13 +159,24 @@ async def _let_go(db: Later, section: IdentitySection) -> None:
             await bindings.let_go(tx)
 
 
+def _as_set(_provider: str, value: str | None) -> ClientSecret:
+    async def secret() -> str | None:
+        return value
+
+    return secret
+
+
 def _development(desk: Desk) -> list[DevelopmentProvider]:
     providers = desk.settings.identity.providers
     clients = [(section.client_id, name) for name, section in providers.items() if section.kind == "development"]
     return [DevelopmentProvider(desk, clients)] if clients else []
 
 
-def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[str, Provider]:
+def _providers(
+    settings: Settings,
+    embedded: list[DevelopmentProvider],
+    client_secret: Callable[[str, str | None], ClientSecret],
+) -> dict[str, Provider]:
     made = {}
     for name, section in settings.identity.providers.items():
         if not _PROVIDER_NAME.fullmatch(name):
@@ -156,9 +191,11 @@ def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[
             name,
             issuer=issuer,
             client_id=section.client_id,
-            client_secret=section.client_secret.get_secret_value() if section.client_secret else None,
+            client_secret=client_secret(
+                name, section.client_secret.get_secret_value() if section.client_secret else None
+            ),
             title=section.title or ("Development sign-in" if development else name),
-            email_domains=frozenset(domain.lower() for domain in section.email_domains),
+            trust=Trust.of(section),
             fetcher=embedded[0].fetcher() if development else Fetcher.over_network(issuer),
             production=settings.production,
             own_host=development,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from seawall.core.errors import Refused
+from seawall.core.master import FixedMaster
 from seawall.core.scope import Trail
 from seawall.identity.risk.assess import History, Origin, at_request, at_sign_in, weigh
 from seawall.identity.risk.browser import Browser, browser_of, same_machine
@@ -18,12 +19,13 @@ from seawall_check.probes import mmdb
 
 SECTION = RiskSection()
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-HOME = Place(b"\x04" + b"h" * 15, "DE", 3320)
-SAME_OPERATOR = Place(b"\x04" + b"i" * 15, "DE", 3320)
-ABROAD = Place(b"\x04" + b"a" * 15, "BR", 28573)
+HOME = Place(b"\x04\x01" + b"h" * 14, "DE", 3320)
+SAME_OPERATOR = Place(b"\x04\x01" + b"i" * 14, "DE", 3320)
+ABROAD = Place(b"\x04\x01" + b"a" * 14, "BR", 28573)
 KNOWN = History(devices=1, device_known=True, countries=frozenset({"DE"}), operators=frozenset({3320}))
-BARE, BARE_OTHER = Place(b"\x04" + b"b" * 15), Place(b"\x04" + b"c" * 15)
-BARE_V6 = Place(b"\x06" + b"b" * 15)
+BARE, BARE_OTHER = Place(b"\x04\x01" + b"b" * 14), Place(b"\x04\x01" + b"c" * 14)
+BARE_OTHER_KEY = Place(b"\x04\x02" + b"c" * 14)
+BARE_V6 = Place(b"\x06\x01" + b"b" * 14)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,7 @@ BARE_AWAY = {"away_network": BARE_OTHER.network, "away_at": NOW}
         (trail(**LONG_AWAY), Origin("windows", HOME), 0, (), "none"),
         (trail(BARE, **BARE_AWAY), Origin("windows", BARE), 30, ("two-networks",), "notify"),
         (trail(BARE, **BARE_AWAY), Origin("windows", BARE_V6), 0, (), "none"),  # a browser with both versions
+        (trail(BARE, **BARE_AWAY), Origin("windows", BARE_OTHER_KEY), 0, (), "none"),  # the key was rotated
         (
             trail(strayed=("country-changed", "operator-changed"), **AWAY), Origin("windows", HOME), 85,
             ("country-changed", "operator-changed", "two-networks"), "step-up",
@@ -157,7 +160,7 @@ def places(folder: Path, secret: str = "s", *, flat: bool = True) -> Places:  # 
     countries = {"192.0.2.0/24": {"country_code": "DE"} if flat else {"country": {"iso_code": "DE"}}}
     country = mmdb.write(folder / "c.mmdb", countries | {"198.51.100.128/25": {"country_code": "no"}})
     asn = mmdb.write(folder / "a.mmdb", {"192.0.2.0/24": {"autonomous_system_number": 3320}})
-    return Places(RiskSection(country_database=country, asn_database=asn), secret)
+    return Places(RiskSection(country_database=country, asn_database=asn), FixedMaster(secret))
 
 
 @pytest.mark.parametrize("flat", [True, False])
@@ -192,4 +195,4 @@ def test_a_database_that_cannot_be_read_refuses_the_start(tmp_path: Path, conten
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(Refused, match="country_database"):
-        Places(RiskSection(country_database=path), "s")
+        Places(RiskSection(country_database=path), FixedMaster("s"))

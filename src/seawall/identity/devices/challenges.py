@@ -12,13 +12,12 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from uuid import UUID
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from seawall.core.master import MasterSecret
 from seawall.identity.devices.refusals import ProofRefused
+from seawall.identity.keyed import Keyed
 
-_HEAD = struct.Struct(">QQ")
-_MAC_BYTES = 32
+_HEAD = struct.Struct(">QQI")
+_MAC_BYTES = 28
 LENGTH = (_HEAD.size + _MAC_BYTES) * 4 // 3
 """Characters; a multiple of three bytes, so base64url needs no padding."""
 
@@ -26,20 +25,25 @@ LENGTH = (_HEAD.size + _MAC_BYTES) * 4 // 3
 class Challenges:
     """Makes and checks challenges under a key of the app."""
 
-    def __init__(self, secret: str) -> None:
-        info = b"seawall:device-challenge"
-        self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret.encode())
+    def __init__(self, master: MasterSecret) -> None:
+        self._keyed = Keyed(master, "device-challenge")
 
     def issue(self, subject: bytes, generation: int, *, until_s: int) -> str:
-        """A challenge for `subject` that ends at `until_s` (seconds since the epoch)."""
-        head = _HEAD.pack(until_s, generation)
-        return urlsafe_b64encode(head + self._mac(subject, head)).decode()
+        """A challenge for `subject` that ends at `until_s` (seconds since the epoch).
+
+        Raises:
+            VaultUnavailable: the key to use is not known for sure.
+        """
+        version = self._keyed.version
+        head = _HEAD.pack(until_s, generation, version)
+        return urlsafe_b64encode(head + (self._mac(subject, head, version) or b"")).decode()
 
     def generation_of(self, challenge: str, subject: bytes, *, now_s: int) -> int:
         """The generation that a challenge of ours names.
 
         Raises:
             ProofRefused: it is not ours, is for something else, or is over.
+            VaultUnavailable: it is under a version of the key that this process has not seen yet.
         """
         if len(challenge) != LENGTH or not challenge.isascii():
             raise ProofRefused("challenge-unknown")
@@ -48,15 +52,19 @@ class Challenges:
         except ValueError:
             raise ProofRefused("challenge-unknown") from None
         head, mac = raw[: _HEAD.size], raw[_HEAD.size :]
-        if not hmac.compare_digest(mac, self._mac(subject, head)):
+        if len(raw) != _HEAD.size + _MAC_BYTES:
             raise ProofRefused("challenge-unknown")
-        until_s, generation = _HEAD.unpack(head)
+        until_s, generation, version = _HEAD.unpack(head)
+        right = self._mac(subject, head, version)
+        if right is None or not hmac.compare_digest(mac, right):
+            raise ProofRefused("challenge-unknown")
         if until_s < now_s:
             raise ProofRefused("challenge-over")
         return int(generation)
 
-    def _mac(self, subject: bytes, head: bytes) -> bytes:
-        return hmac.digest(self._key, struct.pack(">H", len(subject)) + subject + head, "sha256")
+    def _mac(self, subject: bytes, head: bytes, version: int) -> bytes | None:
+        mac = self._keyed.mac(struct.pack(">H", len(subject)) + subject + head, version)
+        return None if mac is None else mac[:_MAC_BYTES]
 
 
 def for_binding(session_id: UUID) -> bytes:

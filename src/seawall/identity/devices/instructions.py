@@ -9,6 +9,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from seawall.core.clock import now_s
+from seawall.core.vault import VaultUnavailable
 from seawall.identity.credential import DEVICE_ATTRIBUTES, DEVICE_COOKIE
 from seawall.identity.devices.challenges import Challenges, for_binding
 from seawall.settings import DevicesSection
@@ -30,9 +31,15 @@ class Offer:
         self._challenges = challenges
 
     def make(self, response: Response, session_id: UUID) -> None:
-        """Add the header to the answer that sets the session's cookie. Who does not know it ignores it."""
+        """Add the header to the answer that sets the session's cookie. Who does not know it ignores it.
+
+        While the vault is away nothing is offered: the session begins as it would in another browser.
+        """
         if self._section.binding:
-            challenge = self._challenges.issue(for_binding(session_id), 0, until_s=now_s() + OFFER_LIFETIME_S)
+            try:
+                challenge = self._challenges.issue(for_binding(session_id), 0, until_s=now_s() + OFFER_LIFETIME_S)
+            except VaultUnavailable:
+                return
             offered = f'(ES256 RS256);path="{BIND_PATH}";challenge="{challenge}"'
             response.headers["Secure-Session-Registration"] = offered
 

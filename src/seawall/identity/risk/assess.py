@@ -126,7 +126,8 @@ def elsewhere(begun: Place, here: Place) -> bool:
 
 
 def comparable(one: bytes | None, other: bytes | None) -> bool:
-    return bool(one and other and one[0] == other[0])
+    """Whether two hashes of networks say anything about each other: the same IP version, under the same key."""
+    return bool(one and other and one[:2] == other[:2])
 
 
 def _two_networks(trail: Trail, begun: Place, here: Place, moment: datetime, section: RiskSection) -> bool:

@@ -6,7 +6,6 @@ minute. Databases are optional and local: no lookup leaves the machine.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,10 +13,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from seawall.core.errors import Refused
+from seawall.core.master import MasterSecret
+from seawall.core.vault import VaultUnavailable
+from seawall.identity.keyed import Keyed
 from seawall.identity.throttle import network_of
 from seawall.settings import RiskSection
 
@@ -29,7 +28,7 @@ class Place:
     """Everything that is not known is None."""
 
     network: bytes | None = None
-    """The IP version in one byte, then 15 bytes of HMAC over the /24 or /64."""
+    """The IP version and the key's, a byte each, then 14 bytes of HMAC over the /24 or /64."""
     country: str | None = None
     asn: int | None = None
 
@@ -41,21 +40,30 @@ class Places:
         Refused: a database is named that cannot be read.
     """
 
-    def __init__(self, section: RiskSection, secret: str) -> None:
-        self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"seawall:network").derive(secret.encode())
+    def __init__(self, section: RiskSection, master: MasterSecret) -> None:
+        self._keyed = Keyed(master, "network")
         self._countries = _reader(section.country_database, "country_database")
         self._operators = _reader(section.asn_database, "asn_database")
-        self.of = lru_cache(maxsize=CACHE_MAX)(self._of)
+        self._known = lru_cache(maxsize=CACHE_MAX)(self._look_up)
 
-    def _of(self, address: str | None) -> Place:
+    def of(self, address: str | None) -> Place:
+        """Where an address is. Without the key its network is unknown, and nobody is refused for it."""
+        try:
+            version = self._keyed.version
+        except VaultUnavailable:
+            version = None
+        return self._known(address, version)
+
+    def _look_up(self, address: str | None, version: int | None) -> Place:
         try:
             ip = ip_address(address or "")
         except ValueError:
             return Place()
         network = network_of(address)
-        version = b"\x04" if "." in network else b"\x06"
-        mac = hmac.digest(self._key, network.encode(), "sha256")[:15]
-        return Place(version + mac, _country(_get(self._countries, ip)), _operator(_get(self._operators, ip)))
+        mac = None if version is None else self._keyed.mac(network.encode(), version)
+        kind = 4 if "." in network else 6
+        hashed = None if mac is None or version is None else bytes([kind, version % 256]) + mac[:14]
+        return Place(hashed, _country(_get(self._countries, ip)), _operator(_get(self._operators, ip)))
 
 
 def _reader(path: Path | None, name: str) -> Any:
