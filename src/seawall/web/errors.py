@@ -185,7 +185,8 @@ def respond(request: Request, passage: Passage, what: Told, *, signed_out: bool 
             location = here if passage.renewable else f"{SIGN_IN_PATH}?next={quote(here, safe='/')}"
         if location and "hx-request" in request.headers:
             # A fetch would follow a redirect silently and put the page into a corner of this one.
-            return Response(status_code=what.status, headers={"HX-Redirect": location})
+            how = {"HX-Refresh": "true"} if passage.renewable else {"HX-Redirect": location}
+            return Response(status_code=what.status, headers=how)
         if location:
             return Response(status_code=303, headers={"Location": location})
         page = _page(request, passage, what)
