@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from seawall import access, audit, identity, tenancy, web
 from seawall.core.errors import Conflict, Refused
 from seawall.core.events import Event
-from seawall.core.scope import Principal
+from seawall.core.scope import GrantUse, Principal
 from seawall.settings import Settings, load
 from seawall.store.database import Database
 from seawall.store.lease import Lease
@@ -97,6 +97,9 @@ class Seawall:
 
     async def admit(self, token_hash: bytes) -> Principal | None:
         return await self.database.admit(token_hash)
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        return await self.database.admit_grant(use)
 
     async def begin(self, principal: Principal) -> Lease:
         return await self.database.begin(principal)

@@ -3,6 +3,7 @@
     sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE (providers, tokens,
     transactions) development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
+    clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
     totp, stepup    the second factor, and approvals bound to one exact action
     people          roles of the caller's tenant
 
@@ -22,6 +23,7 @@ from fastapi import APIRouter, FastAPI
 
 from seawall.core.errors import Refused
 from seawall.identity.account import AccountRoutes
+from seawall.identity.clients import Clients
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
@@ -60,7 +62,9 @@ class Identity:
     step_ups: DatabaseStepUps
     people: People
     router: APIRouter
-    middleware: type[SessionCookie]
+    clients: Clients
+    middleware: Callable[[Any], Any]
+    """The ASGI layers that find a request's credential: the cookie's, and inside it the token's."""
     providers: dict[str, Provider]
 
     @asynccontextmanager
@@ -80,26 +84,29 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
         Refused: a provider is misconfigured, or is the development one in production.
     """
     db = Later(database)
+    secret = master_secret(settings)
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(Seal(master_secret(settings), "totp")),
+        factors=Factors(Seal(secret, "totp")),
         throttle=Throttle(db.identity),
     )
     embedded = _development(desk)
     providers = _providers(settings, embedded)
+    clients = Clients(desk, secret)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     router = APIRouter()
     for part in (
         SignInRoutes(desk, providers).router,
         AccountRoutes(desk).router,
         TotpRoutes(desk, step_ups).router,
-        StepUpRoutes(desk, step_ups).router,
+        StepUpRoutes(desk, step_ups, client_title=clients.registry.title_of).router,
+        clients.router,
         *(provider.router for provider in embedded),
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers)
+    return Identity(step_ups, People(db), router, clients, lambda app: SessionCookie(clients.layer(app)), providers)
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:

@@ -30,6 +30,11 @@ class Unsealable(SeawallError):
     """Wrong key, wrong owner or altered bytes."""
 
 
+def derived_key(secret: str, purpose: str) -> bytes:
+    """32 bytes of the app's master secret for one purpose (HKDF info, RFC 5869): one key tells nothing of another."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"seawall:" + purpose.encode()).derive(secret.encode())
+
+
 class Seal:
     """Seals and opens byte strings for one purpose.
 
@@ -39,10 +44,7 @@ class Seal:
     """
 
     def __init__(self, secret: str, purpose: str) -> None:
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"seawall:" + purpose.encode()).derive(
-            secret.encode()
-        )
-        self._aead = AESGCM(key)
+        self._aead = AESGCM(derived_key(secret, purpose))
 
     def seal(self, plain: bytes, owner: bytes) -> bytes:
         """Encrypt; `owner` is authenticated, so a sealed value copied to another row does not open there."""

@@ -19,7 +19,7 @@ from tests.support.databases import ScratchDatabase
 from seawall import audit, identity, web
 from seawall.core.decisions import passage_of, public, self_service
 from seawall.core.events import Event
-from seawall.core.scope import Principal
+from seawall.core.scope import GrantUse, Principal
 from seawall.core.stepup import Intent, Resume
 from seawall.settings import IdentitySection, ProviderSection, Settings
 
@@ -41,7 +41,7 @@ class House:
     app: FastAPI = field(init=False)
 
     def __post_init__(self) -> None:
-        app = FastAPI()
+        app = self.app = FastAPI()
         packages = [("identity", identity.TEMPLATES)]
         self.pages = web.include(app, settings=self.settings, template_packages=packages)
         self.identity = identity.include(app, settings=self.settings, database=lambda: self.scratch.database)
@@ -59,6 +59,9 @@ class House:
 
     async def admit(self, token_hash: bytes) -> Principal | None:
         return await self.scratch.database.admit(token_hash)
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        return await self.scratch.database.admit_grant(use)
 
     async def begin(self, principal: Principal) -> Any:
         return await self.scratch.database.begin(principal)
