@@ -99,7 +99,7 @@ async def rotate(tx: Any, token: RefreshToken, *, client_id: str, jkt: str | Non
 async def _may_retry(tx: Any, grant: Grant, retry_s: int) -> bool:
     return bool(
         await tx.fetchval(
-            """SELECT rotated_at > clock_timestamp() - make_interval(secs => CASE WHEN used THEN $2 ELSE $3 END)
+            """SELECT rotated_at > clock_timestamp() - make_interval(secs => CASE WHEN used THEN $2::float ELSE $3 END)
                FROM seawall.client_grants WHERE id = $1""",
             grant.id,
             float(retry_s),

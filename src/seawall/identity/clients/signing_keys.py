@@ -70,7 +70,10 @@ class SigningKeys:
         return await self._make(tx, ahead_s=0)
 
     def _signing(self, rows: list[Any]) -> SigningKey | None:
-        return next((key for row in rows if row["signs"] and (key := self._open(row)) is not None), None)
+        found = next((key for row in rows if row["signs"] and (key := self._open(row)) is not None), None)
+        if found is not None and found.kid not in self._set:
+            self._read_at = float("-inf")  # what we sign with we must know at once
+        return found
 
     async def published(self) -> list[dict[str, Any]]:
         """The public keys: those that sign, that will, and whose tokens are not over yet."""
@@ -140,6 +143,7 @@ class SigningKeys:
 
     async def _make(self, tx: Any, *, ahead_s: int) -> SigningKey:
         key = ECKey.generate_key("P-256")
+        self._read_at = float("-inf")
         kid = thumbprint(key.as_dict(private=False))
         public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
         private = orjson.dumps(key.as_dict(private=True))
