@@ -62,6 +62,6 @@ async def test_what_it_makes_of_our_refusals(house: House, browser: Browser) -> 
         back = await returned(browser, address)
         with pytest.raises(OAuthError, match="invalid_grant"):
             await client.fetch_token(authorization_response=back, state=state, code_verifier="w" * 64)
+        client.client_secret = "x" * 43
         with pytest.raises(OAuthError, match="invalid_client"):
-            client.client_secret = "x" * 43
             await client.fetch_token(authorization_response=back, state=state, code_verifier=VERIFIER)
