@@ -105,8 +105,9 @@ class IdentitySection(Section):
     grant_idle_timeout_s: Annotated[int, Field(ge=1, le=7_776_000)] = 1_209_600
     """A client that has not called or refreshed for so long must ask the person again."""
     grant_absolute_timeout_s: Annotated[int, Field(ge=1, le=31_536_000)] = 7_776_000
-    refresh_retry_s: Annotated[int, Field(ge=0, le=120)] = 30
-    """How long the refresh token just replaced still gives its successor, for tabs that refresh at the same time."""
+    refresh_retry_s: Annotated[int, Field(ge=0, le=120)] = 10
+    """How long the refresh token just replaced still gives its successor, for tabs that refresh at the same time. A
+    lost answer has a day. Longer helps a thief who refreshes just behind the owner; see docs/guide/api-clients.md."""
     signing_key_lifetime_s: Annotated[int, Field(ge=3_600, le=31_536_000)] = 2_592_000
     attempts_per_account: Annotated[int, Field(ge=1, le=10_000)] = 10
     attempts_per_network: Annotated[int, Field(ge=1, le=100_000)] = 100

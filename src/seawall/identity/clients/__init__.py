@@ -5,6 +5,7 @@
     token_route         the code becomes a grant with its tokens (grants, access_token, refresh)
     credential          a token on its way in: verified, its proof too (dpop), admitted by the database
     revocation_routes   ending tokens, asking about them
+    own_routes          what a person has let in, and ending it
     signing_keys        ES256, sealed, rotated; metadata_routes publishes them
 
 Start at `credential.AccessToken.admit` for a request, at `token_route.TokenRoutes.token` for where tokens come from.
@@ -22,6 +23,7 @@ from seawall.identity.clients.credential import AccessToken, TokenLayer
 from seawall.identity.clients.dpop import Nonces
 from seawall.identity.clients.grants import AdmissionKey
 from seawall.identity.clients.metadata_routes import MetadataRoutes
+from seawall.identity.clients.own_routes import OwnRoutes
 from seawall.identity.clients.refresh import RefreshKey
 from seawall.identity.clients.registry import Registry
 from seawall.identity.clients.revocation_routes import RevocationRoutes
@@ -61,8 +63,8 @@ class Clients:
         self.refresh = RefreshKey(derived_key(secret, "refresh-tokens"))
         self.nonces = Nonces(derived_key(secret, "dpop-nonces"))
         self.router = APIRouter()
-        for part in (AuthorizeRoutes(self), TokenRoutes(self), RevocationRoutes(self), MetadataRoutes(self)):
-            self.router.include_router(part.router)
+        for part in (AuthorizeRoutes, TokenRoutes, RevocationRoutes, MetadataRoutes, OwnRoutes):
+            self.router.include_router(part(self).router)
 
     def issuer(self, request: Request) -> str:
         """Who makes the tokens and for whom: this app's origin."""

@@ -70,6 +70,27 @@ async def test_revoking_a_refresh_token(house: House, api: Api) -> None:
     assert (await api.call("revocation_endpoint", {})).json()["error"] == "invalid_request"
 
 
+async def test_a_person_ends_one_app(house: House, browser: Browser, api: Api, tenant: UUID) -> None:
+    beside = await granted(browser.http, api_of(house, "web"))
+    page = await browser.get("/auth/clients")
+    assert "Command &lt;line&gt;" in page.text
+    listed = (await browser.get("/auth/clients", JSON)).json()["clients"]
+    assert [one["client_id"] for one in listed] == ["web", "cli"]
+    await house.person("eve@example.com", tenant)
+    eve = house.browser()
+    await eve.sign_in("eve@example.com")
+    assert (await eve.get("/auth/clients", JSON)).json() == {"clients": []}
+    address = f"/auth/clients/{listed[1]['id']}/end"
+    assert (await eve.post(address, headers=JSON)).status_code == 404
+    assert (await api.get("/auth/me")).status_code == 200
+    assert (await api.post(address)).status_code == 403
+    assert (await browser.post("/auth/clients/x/end", headers=JSON)).status_code == 404
+    assert (await browser.post(address)).headers["location"] == "/auth/clients"
+    assert [(await one.get("/auth/me")).status_code for one in (api, beside)] == [401, 200]
+    assert await last_event(house) == ("revoked", "person")
+    assert (await browser.post(address, headers=JSON)).status_code == 404
+
+
 async def test_who_may_ask_what(house: House, browser: Browser, api: Api) -> None:
     web, gateway = await granted(browser.http, api_of(house, "web")), api_of(house, "gateway")
     assert (await api.introspect(api.access_token)).json()["error"] == "unauthorized_client"
