@@ -42,6 +42,7 @@ async def main() -> None:
     async with scratch_database(REPOSITORY / "build" / "test-postgres") as scratch:
         with tempfile.TemporaryDirectory() as folder:
             house = House(settings_with_clients(Path(folder)), scratch)
+            await house.identity.clients.open()
             logs.configure(production=False, level=logging.ERROR)
             browser = house.browser()
             await house.person("ann@example.com", await scratch.tenant())

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from seawall.core.events import SealFailure
 from seawall.development.certificates import Certificates
 from seawall.development.database import DevelopmentDatabase
 from seawall.development.seeding import Sow
+from seawall.development.vault import DevelopmentVault
+from seawall.secrets import OPERATOR
 from seawall.settings import Settings
 from seawall.store.roles import APP
+from seawall.store.sealed import doors_of, sealed_models
 from seawall.store.walls import APP_SCHEMA
 
 TARGET_VERSION = 1
 
 
 def target_document(
-    settings: Settings, base_url: str, certificates: Certificates, database: DevelopmentDatabase, sow: Sow
+    settings: Settings,
+    base_url: str,
+    *,
+    certificates: Certificates,
+    database: DevelopmentDatabase,
+    vault: DevelopmentVault,
+    sow: Sow,
 ) -> dict[str, Any]:
     """The target file's content."""
     return {
@@ -41,6 +52,7 @@ def target_document(
             "audit_query": "SELECT id, tx, at, tenant_id, user_id, session_id, kind, outcome, body"
             " FROM seawall.audit_events ORDER BY id",
         },
+        "sealed": _sealed(database, vault),
         "sign_in": {
             "start": "/auth/sign-in?provider=dev",
             "callback": "/auth/callback/dev",
@@ -54,7 +66,8 @@ def target_document(
         },
         **_api(settings),
         "tenants": [
-            {"id": str(tenant.id), "name": tenant.name, "objects": tenant.objects} for tenant in sow.tenants.values()
+            {"id": str(tenant.id), "name": tenant.name, "slug": tenant.slug, "objects": tenant.objects}
+            for tenant in sow.tenants.values()
         ],
         "personas": [
             {
@@ -72,7 +85,7 @@ def target_document(
 
 
 _PLANT_KEY = """INSERT INTO seawall.signing_keys (kid, public, sealed, signs_from)
-VALUES ($1, $2::text::jsonb, '\\x00', now() + interval '1 day') ON CONFLICT DO NOTHING"""
+VALUES ($1, $2::text::jsonb, '\\xff', now() + interval '1 day') ON CONFLICT DO NOTHING"""
 """As a key that is published and does not sign yet: the app reads tokens by it and writes none."""
 
 
@@ -91,6 +104,21 @@ def _api(settings: Settings) -> dict[str, Any]:
                 }
             }
     return {}
+
+
+def _sealed(database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str, Any]:
+    """The sealed columns, and the operator's commands that change the keys they are under."""
+    columns = [f"{APP_SCHEMA}.{door.label.text}" for model in sealed_models for door in doors_of(model)]
+    environment = database.environment() | vault.environment(OPERATOR)
+    keys = [sys.executable, "-m", "seawall", "keys"]
+    return {
+        "columns": sorted(columns),
+        "keys_table": "seawall.tenant_keys",
+        "keys_query": "SELECT tenant_id::text AS tenant, state, wrapped FROM seawall.tenant_keys",
+        "broken_kind": SealFailure.kind,
+        "rotate": {"argv": [*keys, "rotate", "{tenant}"], "env": environment},
+        "destroy": {"argv": [*keys, "destroy", "{tenant}", "--confirm", "{slug}"], "env": environment},
+    }
 
 
 def write_target(path: Path, document: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from seawall.core.master import MasterSecret
 from seawall.identity.clients.authorize_route import AuthorizeRoutes
 from seawall.identity.clients.credential import AccessToken, TokenLayer
 from seawall.identity.clients.dpop import Nonces
@@ -27,10 +28,13 @@ from seawall.identity.clients.own_routes import OwnRoutes
 from seawall.identity.clients.refresh import RefreshKey
 from seawall.identity.clients.registry import Registry
 from seawall.identity.clients.revocation_routes import RevocationRoutes
+from seawall.identity.clients.rotator import SigningKeyRotator
 from seawall.identity.clients.signing_keys import SigningKeys
+from seawall.identity.clients.token_root import TokenRoot
 from seawall.identity.clients.token_route import TokenRoutes
 from seawall.identity.desk import Desk
-from seawall.identity.sealing import Seal, derived_key
+from seawall.identity.resealing import SealedColumn
+from seawall.identity.sealing import Seal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -43,28 +47,46 @@ class Clients:
 
     Args:
         desk: shared with identity's other routes.
-        secret: the app's master secret; every key here is derived from it for one purpose.
+        master: the app's master secret, under which keys are sealed.
 
     Raises:
         Refused: a client is declared in a way that would not be safe.
     """
 
-    def __init__(self, desk: Desk, secret: str) -> None:
+    def __init__(self, desk: Desk, master: MasterSecret) -> None:
         section = desk.settings.identity
+        key_seal, root_seal = Seal(master, "signing-keys"), Seal(master, "token-root")
         self.desk = desk
         self.registry = Registry(section.clients)
         self.keys = SigningKeys(
             desk.db,
-            Seal(secret, "signing-keys"),
+            key_seal,
             lifetime_s=section.signing_key_lifetime_s,
             token_lifetime_s=section.access_token_lifetime_s,
         )
-        self.admission = AdmissionKey(derived_key(secret, "grant-admission"))
-        self.refresh = RefreshKey(derived_key(secret, "refresh-tokens"))
-        self.nonces = Nonces(derived_key(secret, "dpop-nonces"))
+        self.sealed = [
+            SealedColumn("seawall.signing_keys", key_seal, owner="id"),
+            SealedColumn("seawall.token_root", root_seal, owner="id"),
+        ]
+        self._root = TokenRoot(desk.db, root_seal)
         self.router = APIRouter()
         for part in (AuthorizeRoutes, TokenRoutes, RevocationRoutes, MetadataRoutes, OwnRoutes):
             self.router.include_router(part(self).router)
+
+    async def open(self) -> None:
+        """Read what tokens are made of. Call it before the first request.
+
+        Raises:
+            Refused: it does not open.
+        """
+        await self._root.open()
+        self.admission = AdmissionKey(self._root.key("grant-admission"))
+        self.refresh = RefreshKey(self._root.key("refresh-tokens"))
+        self.nonces = Nonces(self._root.key("dpop-nonces"))
+
+    def rotator(self, *, wait: bool) -> SigningKeyRotator:
+        """What `seawall rotate` renews."""
+        return SigningKeyRotator(self.keys, wait=wait)
 
     def issuer(self, request: Request) -> str:
         """Who makes the tokens and for whom: this app's origin."""

@@ -41,7 +41,7 @@ class SigningKeys:
     """Keys of all processes of the app.
 
     Args:
-        seal: for the private halves; the owner is the `kid`.
+        seal: for the private halves; the owner is the row's id.
         lifetime_s: how long a key signs.
         token_lifetime_s: how long the tokens live that it signed.
     """
@@ -65,7 +65,7 @@ class SigningKeys:
         if (key := self._signing(await self._rows(tx))) is not None:
             return key  # another process was first
         if rows:
-            # Another secret_key has sealed them. A new key signs at once; what the others signed stays good.
+            # Another master secret has sealed them. A new key signs at once; what the others signed stays good.
             _log.error("no signing key opens; a new one is made", alert=True)
         return await self._make(tx, ahead_s=0)
 
@@ -96,18 +96,25 @@ class SigningKeys:
             self._set = KeySet([orjson.loads(row["public"]) for row in rows])
         return self._set
 
-    async def rotate(self, *, distrust: bool = False) -> str:
-        """Make a new key that signs from now on; gives its `kid`.
-
-        Args:
-            distrust: the old keys may be in wrong hands: they go at once, and every access token with them. Clients get
-                new ones with their refresh tokens.
-        """
+    async def rotate(self) -> str:
+        """Make a new key that signs from now on; gives its `kid`. What the old ones signed stays good."""
         async with self._db.identity() as tx:
             await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-            if distrust:
-                await tx.execute("DELETE FROM seawall.signing_keys")
             return (await self._make(tx, ahead_s=0)).kid
+
+    async def newest(self) -> int:
+        """The number of the newest key that signs; it grows. 0 when there is none."""
+        async with self._db.identity() as tx:
+            return int(
+                await tx.fetchval(
+                    "SELECT coalesce(max(generation), 0) FROM seawall.signing_keys WHERE signs_from <= now()"
+                )
+            )
+
+    async def forget_before(self, generation: int) -> None:
+        """Refuse every token of an older key, from the next request on, in every process. Clients refresh."""
+        async with self._db.identity() as tx:
+            await tx.execute("DELETE FROM seawall.signing_keys WHERE generation < $1", generation)
 
     async def _ready(self, tx: Any) -> list[Any]:
         """The rows, newest first, after seeing to it that a next one is there and no old one stays."""
@@ -130,7 +137,7 @@ class SigningKeys:
     async def _rows(self, tx: Any) -> list[Any]:
         return list(
             await tx.fetch(
-                """SELECT kid, public::text, sealed, signs_from <= now() AS signs,
+                """SELECT id, kid, public::text, sealed, signs_from <= now() AS signs,
                      signs_from < now() - make_interval(secs => $1) AS ageing,
                      coalesce(lead(signs_from) OVER (ORDER BY signs_from) < now() - make_interval(secs => $2), false)
                        AS over
@@ -147,12 +154,14 @@ class SigningKeys:
         kid = thumbprint(key.as_dict(private=False))
         public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
         private = orjson.dumps(key.as_dict(private=True))
+        row_id = await tx.fetchval("SELECT uuidv7()")
         await tx.execute(
-            """INSERT INTO seawall.signing_keys (kid, public, sealed, signs_from)
-               VALUES ($1, $2::text::jsonb, $3, now() + make_interval(secs => $4))""",
+            """INSERT INTO seawall.signing_keys (id, kid, public, sealed, signs_from)
+               VALUES ($1, $2, $3::text::jsonb, $4, now() + make_interval(secs => $5))""",
+            row_id,
             kid,
             orjson.dumps(public).decode(),
-            self._seal.seal(private, kid.encode()),
+            self._seal.seal(private, row_id.bytes),
             ahead_s,
         )
         return SigningKey(kid, key)
@@ -161,7 +170,7 @@ class SigningKeys:
         kid = row["kid"]
         if kid not in self._opened:
             try:
-                private = orjson.loads(self._seal.open(row["sealed"], kid.encode()))
+                private = orjson.loads(self._seal.open(row["sealed"], row["id"].bytes))
             except Unsealable:
                 return None
             if len(self._opened) >= KEYS_READ_MAX:

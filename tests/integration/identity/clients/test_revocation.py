@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from tests.integration.identity.conftest import JSON, Browser, House
 from tests.support.clients import CLI, TABS, api_of, last_event, refused
 
-from seawall_check.probes.oauth import Api, claims_of, granted
+from seawall.core.errors import Refused
+from seawall.identity.resealing import Resealer
+from seawall.identity.sealing import Seal, head_of
+from seawall_check.probes.oauth import Api, claims_of, granted, header_of
 
 
 async def test_whatever_ends_sessions_ends_tokens(house: House, browser: Browser, ann: UUID, tenant: UUID) -> None:
@@ -146,10 +151,10 @@ async def test_keys_rotate_without_an_outage(house: House, api: Api) -> None:
 async def test_a_key_in_wrong_hands(house: House, api: Api) -> None:
     """All access tokens go at once, in every process; the clients stay signed in."""
     assert (await api.get("/auth/me")).status_code == 200
-    elsewhere = House(house.settings, house.scratch)  # another process, with keys of its own memory
+    elsewhere = await another(house)
     there = Api(api_of(elsewhere).http, api.metadata, "cli", CLI, api.key, access_token=api.access_token)
     assert (await there.get("/auth/me")).status_code == 200
-    await house.identity.clients.keys.rotate(distrust=True)
+    await rotate(house, wait=False)
     assert [(await one.get("/auth/me")).status_code for one in (api, there)] == [401, 401]
     assert (await api.refresh()).status_code == 200
     assert (await api.get("/auth/me")).status_code == 200
@@ -158,15 +163,73 @@ async def test_a_key_in_wrong_hands(house: House, api: Api) -> None:
 
 
 async def test_eight_processes_at_the_first_request_make_one_key(house: House) -> None:
-    houses = [House(house.settings, house.scratch) for _ in range(TABS)]
+    houses = [await another(house) for _ in range(TABS)]
     found = await asyncio.gather(*(one.browser().get("/.well-known/jwks.json", JSON) for one in houses))
     assert len({answer.text for answer in found}) == 1
 
 
-async def test_another_secret_key_does_not_stop_anything(house: House, browser: Browser, api: Api) -> None:
-    await house.scratch.owner.execute("UPDATE seawall.signing_keys SET sealed = $1", b"\x01" + b"x" * 60)
-    other = House(house.settings, house.scratch)
+async def test_keys_under_another_master_secret(house: House, browser: Browser, api: Api) -> None:
+    """They still verify what they signed; a new one signs. The root of all tokens is another matter."""
+    await house.scratch.owner.execute("UPDATE seawall.signing_keys SET sealed = $1", b"\x02\0\0\0\1" + b"x" * 60)
+    other = await another(house)
     fresh = await granted(browser.http, api_of(other))
     assert (await fresh.get("/auth/me")).status_code == 200
     await asyncio.sleep(1.1)
     assert (await api.get("/auth/me")).status_code == 200
+    await house.scratch.owner.execute("UPDATE seawall.token_root SET sealed = $1", b"\x02\0\0\0\1" + b"x" * 60)
+    with pytest.raises(Refused, match="does not open"):
+        await another(house)
+
+
+async def test_rotating_the_signing_key(house: House, api: Api) -> None:
+    old, kid = api.access_token, header_of(api.access_token)["kid"]
+    await rotate(house, wait=True)
+    await api.refresh()
+    assert header_of(api.access_token)["kid"] != kid
+    assert [(await api.get("/auth/me", token=token)).status_code for token in (old, api.access_token)] == [200, 200]
+
+
+async def test_rotating_the_master_secret_ends_no_grant(house: House, api: Api) -> None:
+    """What it seals of clients moves under the next version, and old versions can go."""
+    columns = house.identity.clients.sealed
+    moved = Resealer(
+        house.scratch.database.identity,
+        [replace(column, seal=Seal(TwoVersions(), column.seal._purpose)) for column in columns],
+    )
+    await moved(2, lambda _: None)
+    for column in columns:
+        under_old = await house.scratch.owner.fetchval(
+            f"SELECT count(*) FROM {column.table} WHERE sealed < $1", head_of(2)
+        )
+        assert under_old == 0
+    after = House(house.settings, house.scratch, master=TwoVersions())
+    await after.identity.clients.open()
+    there = Api(api_of(after).http, api.metadata, "cli", CLI, api.key, "", api.access_token, api.refresh_token)
+    assert (await there.get("/auth/me")).status_code == 200
+    assert (await there.refresh()).status_code == 200
+    assert (await api.get("/auth/me", token=there.access_token)).status_code == 200
+
+
+class TwoVersions:
+    """A master secret in the middle of its rotation."""
+
+    def current(self) -> tuple[int, str]:
+        return 2, "n" * 43
+
+    def version(self, number: int) -> str | None:
+        return {1: "k" * 43, 2: "n" * 43}.get(number)
+
+
+async def another(house: House) -> House:
+    """Another process of the same app, with a memory of its own."""
+    made = House(house.settings, house.scratch)
+    await made.identity.clients.open()
+    return made
+
+
+async def rotate(house: House, *, wait: bool) -> None:
+    """As `seawall rotate signing-key` does."""
+    rotator = house.identity.clients.rotator(wait=wait)
+    version = await rotator.begin(await rotator.newest())
+    await rotator.adopt(version, lambda _: None)
+    await rotator.retire(version)

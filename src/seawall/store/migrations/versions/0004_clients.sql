@@ -32,11 +32,21 @@ CREATE INDEX authorization_codes_session ON seawall.authorization_codes (session
 CREATE INDEX authorization_codes_grant ON seawall.authorization_codes (grant_id);
 
 CREATE TABLE seawall.signing_keys (                      -- private halves are sealed outside the database
-    kid        text PRIMARY KEY CHECK (kid ~ '^[A-Za-z0-9_-]{43}$'),
+    id         uuid PRIMARY KEY DEFAULT uuidv7(),
+    generation bigint NOT NULL UNIQUE GENERATED ALWAYS AS IDENTITY,
+    kid        text NOT NULL UNIQUE CHECK (kid ~ '^[A-Za-z0-9_-]{43}$'),
     public     jsonb NOT NULL,
     sealed     bytea NOT NULL,
     signs_from timestamptz NOT NULL,                     -- published before that
     created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- One row: 32 random bytes, sealed, of which the keys of refresh tokens, of admission and of nonces are derived. Not the
+-- master secret itself, because a refresh token must outlive its rotation, and be the same whoever writes it.
+CREATE TABLE seawall.token_root (
+    id     uuid PRIMARY KEY DEFAULT uuidv7(),
+    sealed bytea NOT NULL,
+    one    boolean NOT NULL DEFAULT true UNIQUE CHECK (one)
 );
 
 CREATE TABLE seawall.revoked_tokens (                    -- single access tokens, until they would have expired
@@ -124,4 +134,6 @@ GRANT EXECUTE ON FUNCTION seawall.use_proof(bytea, integer) TO seawall_identity;
 
 GRANT SELECT, INSERT, UPDATE ON seawall.client_grants TO seawall_identity;
 GRANT SELECT, INSERT, UPDATE, DELETE ON seawall.authorization_codes TO seawall_identity;
-GRANT SELECT, INSERT, DELETE ON seawall.signing_keys, seawall.revoked_tokens TO seawall_identity;
+GRANT SELECT, INSERT, DELETE ON seawall.revoked_tokens TO seawall_identity;
+GRANT SELECT, INSERT, UPDATE, DELETE ON seawall.signing_keys TO seawall_identity;
+GRANT SELECT, INSERT, UPDATE ON seawall.token_root TO seawall_identity;
