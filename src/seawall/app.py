@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from seawall import access, audit, identity, privacy, secrets, tenancy, web
 from seawall.core.errors import Conflict, Refused
 from seawall.core.events import Event
-from seawall.core.scope import Principal
+from seawall.core.scope import GrantUse, Principal
 from seawall.core.vault import Vault
 from seawall.settings import Settings, load
 from seawall.store.database import Database
@@ -124,6 +124,9 @@ class Seawall:
     async def admit(self, token_hash: bytes) -> Principal | None:
         return await self.database.admit(token_hash)
 
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        return await self.database.admit_grant(use)
+
     async def begin(self, principal: Principal) -> Lease:
         return await self.database.begin(principal)
 
@@ -198,6 +201,7 @@ class Seawall:
         async with self.secrets.running(), self._connected() as self._database:
             # headings that keep keys of their own add their rotators here
             rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
+            rotators = [*rotators, self.identity.clients.rotator(wait=wait)]
             assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
             yield secrets.Rotation(self.secrets.vault, rotators)
         self._database = None

@@ -112,10 +112,39 @@ class ProviderSection(Section):
     """At every sign-in the person must have authenticated there within so many seconds."""
 
 
+class ClientSection(Section):
+    """One API client. With a `secret` (from the environment) it is confidential, without it public."""
+
+    title: str = ""
+    """What the consent page calls it."""
+    redirect_uris: tuple[str, ...] = ()
+    """Compared exactly; an `http` address of 127.0.0.1 or [::1] fits with any port (RFC 8252 §7.3)."""
+    secret: SecretStr | None = None
+    bearer: bool = False
+    """It may have tokens that are bound to no key. They open only routes that are declared `bearer("why")`."""
+    resource_server: bool = False
+    """It may introspect every client's tokens, not only its own. Needs a secret."""
+
+
+LOOPBACK_REDIRECTS = ("http://127.0.0.1/callback", "http://[::1]/callback")
+
+
 class IdentitySection(Section):
     providers: dict[str, ProviderSection] = Field(default_factory=lambda: {"dev": ProviderSection(kind="development")})
     step_up_lifetime_s: Annotated[int, Field(ge=10, le=3_600)] = 300
     """How long a step-up challenge may wait, and how long its approval may be used."""
+    clients: dict[str, ClientSection] = Field(
+        default_factory=lambda: {"cli": ClientSection(title="Command line", redirect_uris=LOOPBACK_REDIRECTS)}
+    )
+    """API clients by client id. Those declared replace the default `cli`."""
+    access_token_lifetime_s: Annotated[int, Field(ge=30, le=300)] = 300
+    grant_idle_timeout_s: Annotated[int, Field(ge=1, le=7_776_000)] = 1_209_600
+    """A client that has not called or refreshed for so long must ask the person again."""
+    grant_absolute_timeout_s: Annotated[int, Field(ge=1, le=31_536_000)] = 7_776_000
+    refresh_retry_s: Annotated[int, Field(ge=0, le=120)] = 10
+    """How long the refresh token just replaced still gives its successor, for tabs that refresh at the same time. A
+    lost answer has a day. Longer helps a thief who refreshes just behind the owner; see docs/guide/api-clients.md."""
+    signing_key_lifetime_s: Annotated[int, Field(ge=3_600, le=31_536_000)] = 2_592_000
     attempts_per_account: Annotated[int, Field(ge=1, le=10_000)] = 10
     attempts_per_network: Annotated[int, Field(ge=1, le=100_000)] = 100
     attempts_window_s: Annotated[int, Field(ge=1, le=86_400)] = 300

@@ -86,6 +86,19 @@ class SignIn(Part):
     totp: str = ""
 
 
+class Api(Part):
+    """How API clients get in: OAuth 2.0 with PKCE, and DPoP where the metadata offers it."""
+
+    metadata: str = "/.well-known/oauth-authorization-server"
+    """The path of the RFC 8414 document."""
+    client_id: str
+    redirect_uri: str
+    client_secret: str = ""
+    plant_key: str = ""
+    """What the owner of the scratch database runs to make the app trust another signing key: `$1` is its `kid` (the RFC
+    7638 thumbprint), `$2` its public JWK as JSON text. So the judge can sign tokens that the app never would."""
+
+
 class Tenant(Part):
     """One tenant. `objects` maps a path parameter's name to ids of objects that this tenant owns."""
 
@@ -117,6 +130,7 @@ class Document(Part):
     database: DatabaseAccess | None = None
     sealed: Sealed | None = None
     sign_in: SignIn | None = None
+    api: Api | None = None
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()
 

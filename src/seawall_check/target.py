@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx2
 
 from seawall_check.config import CheckConfig
-from seawall_check.document import DatabaseAccess, Document, Persona, Sealed, SignIn, Tenant, parse
+from seawall_check.document import Api, DatabaseAccess, Document, Persona, Sealed, SignIn, Tenant, parse
 from seawall_check.errors import CheckError, DidNotStart, Unproven
 from seawall_check.redact import Redactor
 from seawall_check.sign_in import sign_in
@@ -110,6 +110,13 @@ class Target:
         if self.document.sign_in is None:
             raise Unproven("target.json names no sign-in form")
         return self.document.sign_in
+
+    @property
+    def api(self) -> Api:
+        """Raises Unproven when the app names no API client."""
+        if self.document.api is None:
+            raise Unproven("target.json names no API client")
+        return self.document.api
 
     @property
     def expectations(self) -> Mapping[str, Any]:

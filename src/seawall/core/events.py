@@ -40,6 +40,20 @@ class SignOut(Event):
     everywhere: bool = False
 
 
+class ClientGrant(Event):
+    """A person let an API client in, or it lost that: `granted`, `revoked` (with all its tokens), or one token of it.
+
+    `reason` is a code such as `refresh-reuse`, `code-replay`, `wrong-key` or `client`.
+    """
+
+    kind = "identity.client-grant"
+    user_id: str
+    client_id: str
+    grant_id: str
+    step: Literal["granted", "denied", "revoked", "token-revoked", "refused"]
+    reason: str = ""
+
+
 class ProviderLogout(Event):
     """A provider ended sessions that it had vouched for (back-channel logout). `reason` says why it was refused."""
 

@@ -109,6 +109,22 @@ class SessionToken:
         return await runtime.admit(self.token_hash)
 
 
+@dataclass(frozen=True, slots=True)
+class GrantUse:
+    """One use of a verified access token: what the database still has to say yes to.
+
+    `secret` is derived from the grant's id by the app's key; `proof` is the SHA-256 that stands for the DPoP proof,
+    None where the route takes a bearer token.
+    """
+
+    secret: bytes = field(repr=False)
+    token_id: UUID
+    epoch: int
+    kid: str
+    generation: int
+    proof: bytes | None = None
+
+
 class Transaction(Protocol):
     """One tenant-scoped database transaction: its `BEGIN` carried the signed context. Implemented by `store.Lease`."""
 
@@ -158,6 +174,14 @@ class Runtime(Protocol):
         """ONE round trip: the live session behind the token's SHA-256, or None."""
         ...
 
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        """ONE round trip: the live grant behind a verified access token, or None.
+
+        Raises:
+            ProofReplayed: its proof was used before.
+        """
+        ...
+
     async def begin(self, principal: Principal) -> Transaction:
         """`BEGIN` and the context in one message. The wall ends it: commit below 400, else rollback."""
         ...
@@ -190,6 +214,8 @@ class Passage:
     wants_html: bool
     credential: Credential | None = None
     """Set by identity's part of the wall."""
+    bearer: str = ""
+    """Why this route takes tokens without a proof of possession; set by `bearer(…)` before the decision."""
     principal: Principal | None = None
     admitted: bool = False
     decision: Decided | None = None

@@ -64,6 +64,7 @@ def target_document(
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
         },
+        **_api(settings),
         "tenants": [
             {"id": str(tenant.id), "name": tenant.name, "slug": tenant.slug, "objects": tenant.objects}
             for tenant in sow.tenants.values()
@@ -81,6 +82,28 @@ def target_document(
             for persona in sow.personas.values()
         ],
     }
+
+
+_PLANT_KEY = """INSERT INTO seawall.signing_keys (kid, public, sealed, signs_from)
+VALUES ($1, $2::text::jsonb, '\\xff', now() + interval '1 day') ON CONFLICT DO NOTHING"""
+"""As a key that is published and does not sign yet: the app reads tokens by it and writes none."""
+
+
+def _api(settings: Settings) -> dict[str, Any]:
+    """The first client that the app declares and that has somewhere to return to."""
+    for name, client in settings.identity.clients.items():
+        for uri in client.redirect_uris:
+            loopback = uri.startswith("http://127.0.0.1/")
+            return {
+                "api": {
+                    "metadata": "/.well-known/oauth-authorization-server",
+                    "client_id": name,
+                    "client_secret": client.secret.get_secret_value() if client.secret else "",
+                    "redirect_uri": uri.replace("127.0.0.1/", "127.0.0.1:53682/", 1) if loopback else uri,
+                    "plant_key": _PLANT_KEY,
+                }
+            }
+    return {}
 
 
 def _sealed(database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str, Any]:

@@ -12,13 +12,19 @@ from uuid import UUID
 
 import asyncpg
 
-from seawall.core.scope import Assurance, Membership, Principal
+from seawall.core.errors import ProofReplayed
+from seawall.core.scope import Assurance, GrantUse, Membership, Principal
 from seawall.core.sealing import Keyring
 from seawall.store.address import user_of
 from seawall.store.lease import Lease
 from seawall.store.pool import PasswordSource, Pool
 
 _ADMIT = "SELECT * FROM seawall.admit($1)"
+# The proof is used up only by a grant that is live: so nobody without a token can fill the table of proofs.
+_ADMIT_GRANT = """SELECT g.*, ($6::bytea IS NULL OR seawall.use_proof($6, $7)) AS fresh
+                  FROM seawall.admit_grant($1, $2, $3, $4, $5) g"""
+PROOF_KEPT_S = 180
+"""A proof is taken within ±60 s; the clocks of the app and the database may differ by another 60."""
 
 
 class Database:
@@ -76,14 +82,32 @@ class Database:
             row = await connection.fetchrow(_ADMIT, token_hash)
         if row is None:
             return None
-        return Principal(
-            user_id=row["user_id"],
-            tenant_id=row["tenant_id"],
-            session_id=row["session_id"],
-            memberships=tuple(_membership(text) for text in row["memberships"]),
-            assurance=Assurance(row["aal"], row["authenticated_at"], row["second_factor_at"]),
-            context=row["context"],
-        )
+        return _principal(row)
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        """The person behind a verified access token, in one round trip; None when its grant is not live.
+
+        Beside what `admit` checks: the token's own revocation, its epoch, its signing key, and that its proof is new.
+
+        Raises:
+            ProofReplayed: the proof was used before.
+        """
+        async with self._app.connection() as connection:
+            row = await connection.fetchrow(
+                _ADMIT_GRANT,
+                use.secret,
+                use.token_id,
+                use.epoch,
+                use.kid,
+                use.generation,
+                use.proof,
+                PROOF_KEPT_S,
+            )
+        if row is None:
+            return None
+        if not row["fresh"]:
+            raise ProofReplayed
+        return _principal(row)
 
     async def begin(self, principal: Principal) -> Lease:
         """A transaction in the principal's tenant: `BEGIN` carries the signed context."""
@@ -104,6 +128,17 @@ class Database:
         """A connection as `seawall_app` outside any tenant's context, for statements that carry their own."""
         async with self._app.connection() as connection:
             yield connection
+
+
+def _principal(row: asyncpg.Record) -> Principal:
+    return Principal(
+        user_id=row["user_id"],
+        tenant_id=row["tenant_id"],
+        session_id=row["session_id"],
+        memberships=tuple(_membership(text) for text in row["memberships"]),
+        assurance=Assurance(row["aal"], row["authenticated_at"], row["second_factor_at"]),
+        context=row["context"],
+    )
 
 
 def _membership(text: str) -> Membership:
