@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx2
 
 from seawall_check.config import CheckConfig
-from seawall_check.document import DatabaseAccess, Document, Persona, SignIn, Tenant, parse
+from seawall_check.document import DatabaseAccess, Document, Persona, Secrets, SignIn, Tenant, parse
 from seawall_check.errors import CheckError, DidNotStart, Unproven
 from seawall_check.redact import Redactor
 from seawall_check.sign_in import sign_in
@@ -64,7 +64,7 @@ class Target:
         self._sign_ins = asyncio.Semaphore(SIGN_INS_AT_ONCE)
         self._once: dict[str, asyncio.Task[Any]] = {}
         self._clients: list[httpx2.AsyncClient] = []
-        self._tls = _tls(self.document)
+        self._tls = authority(self.document.ca_file)
         redactor.learn(*(persona.password for persona in self.document.personas))
 
     # -- what the app says about itself ---------------------------------------------------------------------------
@@ -96,6 +96,13 @@ class Target:
         if self.document.database is None:
             raise Unproven("target.json names no database")
         return self.document.database
+
+    @property
+    def secrets(self) -> Secrets:
+        """Raises Unproven when the app names no vault."""
+        if self.document.secrets is None:
+            raise Unproven("target.json names no vault")
+        return self.document.secrets
 
     @property
     def sign_in(self) -> SignIn:
@@ -318,13 +325,18 @@ async def _run(make: Callable[[], Awaitable[T]]) -> T:
     return await make()
 
 
-def _tls(document: Document) -> ssl.SSLContext | bool:
-    if document.ca_file is None:
+def authority(ca_file: str | None) -> ssl.SSLContext | bool:
+    """Whose certificates are trusted: that file's, or the system's.
+
+    Raises:
+        CheckError: it cannot be read.
+    """
+    if ca_file is None:
         return True
     try:
-        return ssl.create_default_context(cafile=document.ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise CheckError(f"target.json: ca_file {document.ca_file}: {error}") from None
+        raise CheckError(f"target.json: ca_file {ca_file}: {error}") from None
 
 
 def names(personas: Sequence[Persona]) -> str:

@@ -143,7 +143,7 @@ class _Dev:
         base_url = f"https://localhost:{self.listening.getsockname()[1]}"
         target = os.environ.get(TARGET_FILE_VARIABLE)
         if target and self.scratch and sow is not None:
-            document = target_document(self.settings, base_url, self.certificates, self.database, sow)
+            document = target_document(self.settings, base_url, self.certificates, self.database, self.vault, sow)
             write_target(Path(target), document)
         self.ready(Running(base_url, self.database, self.certificates, sow, time.monotonic() - self.started))
 

@@ -11,15 +11,22 @@ import orjson
 from seawall.development.certificates import Certificates
 from seawall.development.database import DevelopmentDatabase
 from seawall.development.seeding import Sow
+from seawall.development.vault import DevelopmentVault
+from seawall.secrets import OPERATOR, Mounts
 from seawall.settings import Settings
-from seawall.store.roles import APP
+from seawall.store.roles import APP, IDENTITY
 from seawall.store.walls import APP_SCHEMA
 
 TARGET_VERSION = 1
 
 
-def target_document(
-    settings: Settings, base_url: str, certificates: Certificates, database: DevelopmentDatabase, sow: Sow
+def target_document(  # noqa: PLR0917
+    settings: Settings,
+    base_url: str,
+    certificates: Certificates,
+    database: DevelopmentDatabase,
+    vault: DevelopmentVault,
+    sow: Sow,
 ) -> dict[str, Any]:
     """The target file's content."""
     return {
@@ -52,6 +59,8 @@ def target_document(
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
         },
+        "secrets": _secrets(settings, database, vault),
+        "process_id": os.getpid(),
         "tenants": [
             {"id": str(tenant.id), "name": tenant.name, "objects": tenant.objects} for tenant in sow.tenants.values()
         ],
@@ -67,6 +76,26 @@ def target_document(
             }
             for persona in sow.personas.values()
         ],
+    }
+
+
+def _secrets(settings: Settings, database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str, Any]:
+    mounts = Mounts(vault.prefix)
+    identities = {
+        name: {"role_id": one.role_id, "secret_id_file": str(one.secret_id_file)} for name, one in vault.roles.items()
+    }
+    return {
+        "address": vault.server.address,
+        "ca_file": str(vault.server.ca_file),
+        "kv": mounts.kv,
+        "transit": mounts.transit,
+        "database": vault.database_mount,
+        **identities,
+        "roles": {role: database.server.address(database.name, role) for role in (APP, IDENTITY)},
+        "rotate": ["seawall", "rotate"],
+        "rotate_env": database.environment()
+        | vault.environment(OPERATOR)
+        | {"SEAWALL_ROOT": str(settings.root.resolve())},
     }
 
 
