@@ -66,6 +66,7 @@ async def check(target: Target, trial: Trial) -> None:
     load.judge(trial, "requests while secrets were renewed")
     async with target.db_owner() as db:
         await db.execute(CUT, list(target.secrets.roles))
+    await asyncio.sleep(0.5)  # until the app has heard of it
     async with _load(target) as load:
         await asyncio.sleep(1)
     load.judge(trial, "requests over new connections")
