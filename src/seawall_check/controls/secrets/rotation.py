@@ -275,7 +275,7 @@ async def _load(target: Target) -> AsyncIterator[Load]:
 
 async def _killed(target: Target, trial: Trial) -> None:
     """Begin to rotate the master secret and kill that in the middle."""
-    process = await _start(target, [target.secrets.master])
+    process = await start(target, [target.secrets.master])
     try:
         async with vault_as(target, target.secrets.operator) as operator:
             before = await _versions(operator.data, target)
@@ -295,7 +295,7 @@ async def _killed(target: Target, trial: Trial) -> None:
 
 
 async def _rotate(target: Target, trial: Trial, names: Sequence[str]) -> None:
-    process = await _start(target, [*names, "--json"])
+    process = await start(target, [*names, "--json"])
     try:
         out, said = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT_S)
     except TimeoutError:
@@ -321,7 +321,8 @@ async def _rotate(target: Target, trial: Trial, names: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-async def _start(target: Target, arguments: Sequence[str]) -> asyncio.subprocess.Process:
+async def start(target: Target, arguments: Sequence[str]) -> asyncio.subprocess.Process:
+    """The command that rotates, running."""
     first, *rest = target.secrets.rotate
     beside = Path(sys.executable).parent / first
     changes = {key: value for key, value in target.change.env.items() if key == "SEAWALL_APP__MODULE"}
