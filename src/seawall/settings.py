@@ -158,6 +158,10 @@ class WebSection(Section):
     public_origin: str = ""
     """`https://shop.example`: what browsers call us. Empty in development, where the request's own host is taken."""
 
+    log_exception_text: bool = False
+    """Write texts of exceptions into the log, which often quote a row. `seawall dev` does, on invented data; production
+    refuses."""
+
 
 class CheckSection(Section):
     """How `seawall check` starts this app, and its author's expectations; the judge reads those, the app does not."""
@@ -216,6 +220,8 @@ class Settings(BaseSettings):
         ]
         if missing:
             raise ValueError(f"production needs {', '.join(missing)}")
+        if self.web.log_exception_text:
+            raise ValueError("web.log_exception_text writes people's data into the log of production")
         if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 43:
             raise ValueError("secret_key is shorter than 32 bytes (43 base64url characters)")
         return self

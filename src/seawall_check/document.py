@@ -120,6 +120,33 @@ class Persona(Part):
     objects: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
+class VaultIdentity(Part):
+    """As whom one signs in to the vault: AppRole's id, and the file of mode 0600 that holds its secret id."""
+
+    role_id: str
+    secret_id_file: Path
+
+
+class Secrets(Part):
+    """The vault that the app reads its secrets from (OpenBao's or Vault's API), and how they are rotated."""
+
+    address: str
+    ca_file: str | None = None
+    kv: str
+    """Paths of the engines: KV version 2, transit and database."""
+    transit: str
+    database: str
+    app: VaultIdentity
+    operator: VaultIdentity
+    master: str = "master"
+    """The secret that others are sealed with."""
+    roles: dict[str, str] = Field(default_factory=dict)
+    """Database role → the URL that the app connects to, without a password."""
+    rotate: tuple[str, ...] = ()
+    """The command that rotates what its arguments name; it is run in the app's folder with `rotate_env` added."""
+    rotate_env: dict[str, str] = Field(default_factory=dict)
+
+
 class Document(Part):
     version: Literal[1]
     app: str
@@ -131,6 +158,9 @@ class Document(Part):
     sealed: Sealed | None = None
     sign_in: SignIn | None = None
     api: Api | None = None
+    secrets: Secrets | None = None
+    process_id: int | None = None
+    """The app's process on this machine."""
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()
 

@@ -14,9 +14,9 @@ from seawall.development.certificates import Certificates
 from seawall.development.database import DevelopmentDatabase
 from seawall.development.seeding import Sow
 from seawall.development.vault import DevelopmentVault
-from seawall.secrets import OPERATOR
+from seawall.secrets import OPERATOR, Mounts
 from seawall.settings import Settings
-from seawall.store.roles import APP
+from seawall.store.roles import APP, IDENTITY
 from seawall.store.sealed import doors_of, sealed_models
 from seawall.store.walls import APP_SCHEMA
 
@@ -65,6 +65,8 @@ def target_document(
             "totp": "/auth/totp",
         },
         **_api(settings),
+        "secrets": _secrets(settings, database, vault),
+        "process_id": os.getpid(),
         "tenants": [
             {"id": str(tenant.id), "name": tenant.name, "slug": tenant.slug, "objects": tenant.objects}
             for tenant in sow.tenants.values()
@@ -118,6 +120,26 @@ def _sealed(database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str,
         "broken_kind": SealFailure.kind,
         "rotate": {"argv": [*keys, "rotate", "{tenant}"], "env": environment},
         "destroy": {"argv": [*keys, "destroy", "{tenant}", "--confirm", "{slug}"], "env": environment},
+    }
+
+
+def _secrets(settings: Settings, database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str, Any]:
+    mounts = Mounts(vault.prefix)
+    identities = {
+        name: {"role_id": one.role_id, "secret_id_file": str(one.secret_id_file)} for name, one in vault.roles.items()
+    }
+    return {
+        "address": vault.server.address,
+        "ca_file": str(vault.server.ca_file),
+        "kv": mounts.kv,
+        "transit": mounts.transit,
+        "database": vault.database_mount,
+        **identities,
+        "roles": {role: database.server.address(database.name, role) for role in (APP, IDENTITY)},
+        "rotate": ["seawall", "rotate"],
+        "rotate_env": database.environment()
+        | vault.environment(OPERATOR)
+        | {"SEAWALL_ROOT": str(settings.root.resolve())},
     }
 
 
