@@ -67,9 +67,12 @@ class Seawall:
         app.state.seawall = self
 
         # The map. Order matters only where a comment says so.
-        self.pages = web.include(app, settings=self.settings, template_packages=[("identity", identity.TEMPLATES)])
+        templates = [("identity", identity.TEMPLATES), ("access", access.TEMPLATES)]
+        self.pages = web.include(app, settings=self.settings, template_packages=templates)
         self.identity = identity.include(app, settings=self.settings, database=lambda: self.database)
-        self.engine = access.include(app, settings=self.settings, policies=self.settings.root / "policies")
+        self.access = access.include(
+            app, settings=self.settings, policies=self.settings.root / "policies", database=lambda: self.database
+        )
         self._wall(app)
         self._live_with(app)
 
@@ -89,6 +92,14 @@ class Seawall:
     @property
     def step_ups(self) -> Any:
         return self.identity.step_ups
+
+    @property
+    def engine(self) -> access.Engine:
+        return self.access.engine
+
+    @property
+    def approvals(self) -> Any:
+        return self.access.approvals
 
     @property
     def people(self) -> Any:
@@ -197,6 +208,7 @@ class Seawall:
         opened = await Database.open(
             database.url.get_secret_value(),
             database.identity_url.get_secret_value(),
+            break_glass_url=database.break_glass_url.get_secret_value() if database.break_glass_url else None,
             size=database.pool_size,
             statement_timeout_ms=database.statement_timeout_ms,
         )

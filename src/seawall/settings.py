@@ -49,6 +49,8 @@ class DatabaseSection(Section):
     migrator_url: SecretStr | None = None
     """The role `seawall_migrator`; only `seawall migrate` needs it."""
     worker_url: SecretStr | None = None
+    break_glass_url: SecretStr | None = None
+    """The role `seawall_breakglass`. Without it break-glass grants can be asked for but not used."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")] = "app"
     """The database's name on the embedded server."""
     embedded_directory: Path | None = None
@@ -85,6 +87,17 @@ class IdentitySection(Section):
     attempts_window_s: Annotated[int, Field(ge=1, le=86_400)] = 300
 
 
+def _owners_grant() -> dict[str, tuple[str, ...]]:
+    return {"owner": ("*",)}
+
+
+class AccessSection(Section):
+    grants: dict[str, tuple[str, ...]] = Field(default_factory=_owners_grant)
+    """Role → the roles that its tenant-wide holders may give and take; `*` is every role. Others give none."""
+    stewards: tuple[str, ...] = ("owner",)
+    """The tenant-wide roles that speak for the tenant: they see break-glass grants and end them."""
+
+
 class WebSection(Section):
     body_max_bytes: Annotated[int, Field(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
     header_max_bytes: Annotated[int, Field(ge=1_024, le=65_536)] = 16_384
@@ -118,6 +131,7 @@ class Settings(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     session: SessionSection = SessionSection()
     identity: IdentitySection = IdentitySection()
+    access: AccessSection = AccessSection()
     web: WebSection = WebSection()
     check: CheckSection = CheckSection()
 

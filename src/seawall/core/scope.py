@@ -28,6 +28,10 @@ PASSAGE_KEY = "seawall.passage"
 """The key of the `Passage` in the ASGI scope."""
 
 
+BREAK_GLASS_ROLE = "breakglass"
+"""The only role that policies know platform staff by. Nobody is a member under it: the database refuses one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Membership:
     """A role within the tenant, either tenant-wide (`scope_id is None`) or for one object such as a venue."""
@@ -67,6 +71,8 @@ class Principal:
     memberships: tuple[Membership, ...]
     assurance: Assurance
     context: str = field(repr=False)
+    break_glass: UUID | None = None
+    """The grant under which platform staff read in a tenant that is not theirs; None for everybody else."""
 
     @property
     def roles(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ import asyncpg
 from seawall.settings import Settings
 from seawall.store.embedded import EmbeddedServer
 from seawall.store.migrate import AppTables, migrate
-from seawall.store.roles import APP, IDENTITY, MIGRATOR, WORKER, database_statements, ensure_roles
+from seawall.store.roles import APP, BREAKGLASS, IDENTITY, MIGRATOR, WORKER, database_statements, ensure_roles
 
 SCRATCH_PREFIX = "scratch_"
 
@@ -41,6 +41,7 @@ class DevelopmentDatabase:
             "SEAWALL_DATABASE__IDENTITY_URL": self.url(IDENTITY),
             "SEAWALL_DATABASE__MIGRATOR_URL": self.url(MIGRATOR),
             "SEAWALL_DATABASE__WORKER_URL": self.url(WORKER),
+            "SEAWALL_DATABASE__BREAK_GLASS_URL": self.url(BREAKGLASS),
         }
 
     async def create(self) -> bool:
