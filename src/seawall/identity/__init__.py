@@ -99,7 +99,7 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers)
+    return Identity(step_ups, People(db, settings.access.grants), router, SessionCookie, providers)
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:
