@@ -4,8 +4,9 @@
     sea = Seawall(app, edition="2026.11")
 
 From outside to inside, a request passes `web.Wall` (limits, CSRF, headers, errors, the last gate), identity's session
-cookie, FastAPI's routing, then the route's one decision, then the handler. At start, before the first request, every
-gate that can refuse does: settings, policies, routes, the database's role, every table's wall, the clock.
+cookie, staff's break-glass grant, FastAPI's routing, then the route's one decision, then the handler. At start, before
+the first request, every gate that can refuse does: settings, policies, routes, the database's role, every table's wall,
+the clock.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -109,6 +111,9 @@ class Seawall:
     async def admit(self, token_hash: bytes) -> Principal | None:
         return await self.database.admit(token_hash)
 
+    async def enter_break_glass(self, staff: Principal, grant_id: UUID) -> Principal | None:
+        return await self.database.enter_break_glass(staff, grant_id)
+
     async def begin(self, principal: Principal) -> Lease:
         return await self.database.begin(principal)
 
@@ -177,7 +182,9 @@ class Seawall:
         build = app.build_middleware_stack
 
         def walled() -> Any:
-            return web.Wall(self.identity.middleware(build()), runtime=self, settings=self.settings)
+            return web.Wall(
+                self.identity.middleware(self.access.middleware(build())), runtime=self, settings=self.settings
+            )
 
         app.build_middleware_stack = walled  # type: ignore[method-assign]
 

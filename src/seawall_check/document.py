@@ -95,6 +95,8 @@ class Document(Part):
     sign_in: SignIn | None = None
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()
+    staff: tuple[Persona, ...] = ()
+    """The platform's own people, who may ask for break-glass. They belong to none of the tenants."""
 
 
 def parse(raw: dict[str, Any]) -> Document:

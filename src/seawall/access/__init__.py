@@ -5,6 +5,7 @@
     Scope, Visible                  what a decided request may use
     reveal(), seen_with()           which fields leave
     Approvals                       somebody else's yes to exactly one action: obligations, approvals, approval_pages
+    Grants, GrantCookie             platform staff reading in a tenant: break_glass, break_glass_cookie, …_pages
 
 Start with `may.py` for the way of a decision, `engine.py` for the decision itself, `gate.py` for what does not start.
 """
@@ -19,6 +20,9 @@ from fastapi import FastAPI
 
 from seawall.access.approval_pages import ApprovalRoutes
 from seawall.access.approvals import Approvals, IdentityDatabase
+from seawall.access.break_glass import Grants
+from seawall.access.break_glass_cookie import GrantCookie
+from seawall.access.break_glass_pages import BreakGlassRoutes
 from seawall.access.engine import Allow, Deny, Engine, NeedsApproval, StepUp, Verdict
 from seawall.access.gate import check_routes
 from seawall.access.listing import Rows, Visible, may_list
@@ -63,12 +67,13 @@ class Access:
 
     engine: Engine
     approvals: Approvals
+    middleware: type[GrantCookie]
 
 
 def include(
     app: FastAPI, *, settings: Settings, policies: Path, database: Callable[[], IdentityDatabase]
 ) -> Access:  # fmt: skip
-    """Read and check the app's policies; add the pages on which people ask for approvals and answer.
+    """Read and check the app's policies; add the pages of approvals and of break-glass.
 
     Args:
         app: the app; its routes are checked at startup, by `check_routes(app, engine)`, when all are declared.
@@ -82,4 +87,5 @@ def include(
     engine = Engine(read_policies(policies))
     approvals = Approvals(database)
     app.include_router(ApprovalRoutes(approvals, engine).router)
-    return Access(engine, approvals)
+    app.include_router(BreakGlassRoutes(Grants(database), settings.access.stewards).router)
+    return Access(engine, approvals, GrantCookie)

@@ -156,6 +156,10 @@ class Runtime(Protocol):
         """ONE round trip: the live session behind the token's SHA-256, or None."""
         ...
 
+    async def enter_break_glass(self, staff: Principal, grant_id: UUID) -> Principal | None:
+        """A staff person in the tenant of their live grant, or None when it does not hold."""
+        ...
+
     async def begin(self, principal: Principal) -> Transaction:
         """`BEGIN` and the context in one message. The wall ends it: commit below 400, else rollback."""
         ...

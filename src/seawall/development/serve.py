@@ -119,7 +119,7 @@ class _Dev:
             self.say(f"database: {self.database.name} on the embedded PostgreSQL")
             await self.database.migrate(AppTables(self.settings.root / "migrations", Tenanted.metadata))
             self.say("migrations: up to date, every table walled")
-            sow = await _seed(self.settings, self.database) if fresh else None
+            sow = await _seed(self.settings, self.database, staff=self.scratch) if fresh else None
             if sow is not None:
                 self.say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
             orphaned = asyncio.create_task(_end_with(self.parent)) if self.scratch else None
@@ -148,7 +148,11 @@ async def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _seed(settings: Settings, database: DevelopmentDatabase) -> Sow | None:
+STAFF = (("Sasha Quinn", "staff@platform.example"), ("Toni Vale", "staff2@platform.example"))
+"""Platform staff of scratch databases, for the judge and for tests. Any other database begins with none."""
+
+
+async def _seed(settings: Settings, database: DevelopmentDatabase, *, staff: bool) -> Sow | None:
     if not settings.app.seed:
         return None
     module_name, _, function = settings.app.seed.partition(":")
@@ -158,6 +162,8 @@ async def _seed(settings: Settings, database: DevelopmentDatabase) -> Sow | None
     try:
         sow = Sow(owner, pools)
         await seed(sow)
+        for name, email in STAFF if staff else ():
+            await sow.staff_person(name, email)
     except BaseException:
         await pools.close()
         await owner.close()
