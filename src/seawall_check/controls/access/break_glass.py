@@ -9,8 +9,8 @@ How it is attacked
     who are no staff, for longer than four hours, without a proper reason and ticket, for a tenant that does not exist;
     they are approved by whoever asked, by the tenant, and without a second factor, and used before they are approved,
     by somebody else, and from a session without a second factor. Under a live grant another tenant's rows, closed
-    routes and a change are tried. After a read its audit event must be there, and when the event cannot be written, the row
-    must not be shown. The grant's database context is used with the app's own role. Last, the grant runs out, is ended
+    routes and a change are tried. After a read its audit event must be there, and when the event cannot be written, the
+    row must not be shown. The grant's database context is used with the app's own role. Last, the grant runs out, is ended
     by the tenant and by its user, and its user is dismissed: the next read must fail.
 How to fix
     Let policies name what the role `breakglass` may read, and nothing else. Never give staff a membership in a tenant,
@@ -49,9 +49,10 @@ PATH = "/access/break-glass"
 READ_KIND = "access.break-glass-read"
 CLOSED = {401, 403, 404}
 GRANTS = "seawall.break_glass_grants"
-REVIVE = (
-    f"UPDATE {GRANTS} SET expires_at = now() + interval '1 hour', ended_at = NULL, ended_by = NULL WHERE id = $1::uuid"
-)
+REVIVE = f"""
+UPDATE {GRANTS} SET expires_at = now() + interval '30 minutes', decided_at = now(), ended_at = NULL, ended_by = NULL
+WHERE id = $1::uuid
+"""
 OVER = f"UPDATE {GRANTS} SET expires_at = now() - interval '1 second' WHERE id = $1::uuid"
 DISMISS = "UPDATE seawall.staff SET removed_at = now() WHERE user_id = $1::uuid"
 REINSTATE = "UPDATE seawall.staff SET removed_at = NULL WHERE user_id = $1::uuid"
