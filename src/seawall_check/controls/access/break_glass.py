@@ -10,8 +10,8 @@ How it is attacked
     they are approved by whoever asked, by the tenant, and without a second factor, and used before they are approved,
     by somebody else, and from a session without a second factor. Under a live grant another tenant's rows, closed
     routes and a change are tried. After a read its audit event must be there, and when the event cannot be written, the
-    row must not be shown. The grant's database context is used with the app's own role. Last, the grant runs out, is ended
-    by the tenant and by its user, and its user is dismissed: the next read must fail.
+    row must not be shown. The grant's database context is used with the app's own role. Last, the grant runs out, is
+    ended by the tenant and by its user, and its user is dismissed: the next read must fail.
 How to fix
     Let policies name what the role `breakglass` may read, and nothing else. Never give staff a membership in a tenant,
     and never a database role that bypasses row-level security.
