@@ -160,16 +160,10 @@ async def test_four_eyes_in_the_code_and_in_the_database(office: Office) -> None
 
 async def test_a_settled_one_is_not_rewritten_and_no_decision_goes_unrecorded(office: Office) -> None:
     approved = await office.approved()
-    for change in (
-        "params = '{}'",
-        "expires_at = expires_at + interval '1 day'",
-        "decision = NULL",
-        "digest = digest || 'x'",
-    ):
+    owner, where = office.scratch.owner, "WHERE id = $1"
+    for change in ("params = '{}'", "expires_at = now() + interval '1 day'", "decision = NULL", "digest = sha256('x')"):
         with pytest.raises(asyncpg.CheckViolationError):
-            await office.scratch.owner.execute(
-                f"UPDATE seawall.approval_requests SET {change} WHERE id = $1", approved.id
-            )
+            await owner.execute(f"UPDATE seawall.approval_requests SET {change} {where}", approved.id)
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="without its audit event"):
         await owner.execute(f"UPDATE seawall.approval_requests SET consumed_at = now() {where}", approved.id)
 
