@@ -15,7 +15,7 @@ data.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SeawallError(Exception):
@@ -53,6 +53,8 @@ class Problem(SeawallError):
         self.headers: dict[str, str] = {}
         self.location = ""
         """Where a person's browser goes instead of an error page."""
+        self.events: tuple[Any, ...] = ()
+        """Audit events (`core.events.Event`) that the wall records with the refusal."""
 
 
 class BadRequest(Problem):

@@ -6,7 +6,7 @@ apart, so that an injected statement in a handler can neither read nor make a se
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
@@ -15,8 +15,10 @@ import asyncpg
 
 from seawall.core.errors import Unavailable
 from seawall.core.scope import BREAK_GLASS_ROLE, Assurance, Membership, Principal
+from seawall.core.sealing import Keyring
+from seawall.store.address import user_of
 from seawall.store.lease import Lease, WitnessedLease
-from seawall.store.pool import Pool
+from seawall.store.pool import PasswordSource, Pool
 
 _ADMIT = "SELECT * FROM seawall.admit($1)"
 _ENTER = "SELECT * FROM seawall.enter_break_glass($1, $2)"
@@ -39,16 +41,20 @@ class Database:
         break_glass_url: str | None = None,
         size: int = 10,
         statement_timeout_ms: int = 15_000,
+        passwords: Callable[[str], PasswordSource | None] = lambda role: None,
     ) -> Database:
-        """Connect both pools. The third, of the break-glass role, connects when a grant is first used.
+        """Connect both pools. `passwords` gives, for a role, where its password comes from if not from its URL. The
+        third pool, of the break-glass role, connects when a grant is first used.
 
         Raises:
             Refused: the server does not answer, or an URL signs in as nobody it knows.
         """
         database = cls(
-            Pool(app_url, size=size, statement_timeout_ms=statement_timeout_ms),
-            Pool(identity_url, size=max(2, size // 2), statement_timeout_ms=statement_timeout_ms),
-            Pool(break_glass_url, size=2, statement_timeout_ms=statement_timeout_ms) if break_glass_url else None,
+            *(
+                Pool(url, size=count, statement_timeout_ms=statement_timeout_ms, password=passwords(user_of(url)))
+                for url, count in ((app_url, size), (identity_url, max(2, size // 2)), (break_glass_url, 2))
+                if url
+            )
         )
         try:
             await database._app.check()
@@ -57,6 +63,12 @@ class Database:
             await database.close()
             raise
         return database
+
+    def use(self, keyring: Keyring) -> None:
+        """Open sealed columns with this keyring, in every transaction that begins from now on; not under break-glass,
+        where what is sealed stays sealed.
+        """
+        self._app.keyring = keyring
 
     async def close(self) -> None:
         """Close all pools."""
