@@ -50,6 +50,8 @@ class DatabaseSection(Section):
     migrator_url: SecretStr | None = None
     """The role `seawall_migrator`; only `seawall migrate` needs it."""
     worker_url: SecretStr | None = None
+    break_glass_url: SecretStr | None = None
+    """The role `seawall_breakglass`. Without it break-glass grants can be asked for but not used."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")] = "app"
     """The database's name on the embedded server."""
     embedded_directory: Path | None = None
@@ -152,6 +154,17 @@ class IdentitySection(Section):
     """How many sign-ins a network (IPv4 /24, IPv6 /64) may begin in `attempts_window_s`."""
 
 
+def _owners_grant() -> dict[str, tuple[str, ...]]:
+    return {"owner": ("*",)}
+
+
+class AccessSection(Section):
+    grants: dict[str, tuple[str, ...]] = Field(default_factory=_owners_grant)
+    """Role → the roles that its tenant-wide holders may give and take; `*` is every role. Others give none."""
+    stewards: tuple[str, ...] = ("owner",)
+    """The tenant-wide roles that speak for the tenant: they see break-glass grants and end them."""
+
+
 class WebSection(Section):
     body_max_bytes: Annotated[int, Field(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
     header_max_bytes: Annotated[int, Field(ge=1_024, le=65_536)] = 16_384
@@ -190,6 +203,7 @@ class Settings(BaseSettings):
     secrets: SecretsSection = SecretsSection()
     session: SessionSection = SessionSection()
     identity: IdentitySection = IdentitySection()
+    access: AccessSection = AccessSection()
     web: WebSection = WebSection()
     check: CheckSection = CheckSection()
 

@@ -163,6 +163,8 @@ class Document(Part):
     """The app's process on this machine."""
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()
+    staff: tuple[Persona, ...] = ()
+    """The platform's own people, who may ask for break-glass. They belong to none of the tenants."""
 
 
 def parse(raw: dict[str, Any]) -> Document:

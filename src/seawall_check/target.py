@@ -65,7 +65,7 @@ class Target:
         self._once: dict[str, asyncio.Task[Any]] = {}
         self._clients: list[httpx2.AsyncClient] = []
         self._tls = authority(self.document.ca_file)
-        redactor.learn(*(persona.password for persona in self.document.personas))
+        redactor.learn(*(person.password for person in (*self.document.personas, *self.document.staff)))
 
     # -- what the app says about itself ---------------------------------------------------------------------------
 

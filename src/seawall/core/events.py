@@ -98,10 +98,44 @@ class Decision(Event):
     kind = "access.decision"
     action: str
     resource: str
-    effect: Literal["allow", "deny", "step-up"]
+    effect: Literal["allow", "deny", "step-up", "approval"]
     policies: tuple[str, ...] = ()
     reason: str = ""
     route: str = ""
+
+
+class Approval(Event):
+    """Somebody asked for another's approval, or it was decided, withdrawn or used. `digest` is of what exactly."""
+
+    kind = "access.approval"
+    request_id: str
+    requester_id: str
+    approver_id: str = ""
+    action: str
+    digest: str
+    step: Literal["asked", "approved", "refused", "withdrawn", "consumed"]
+
+
+class Notice(Event):
+    """Something happened of which a policy says `@notify("…")`: for the tenant to look at."""
+
+    kind = "access.notice"
+    notice: str
+    policy: str
+    action: str
+    resource: str
+
+
+class BreakGlass(Event):
+    """A step in the life of platform staff's grant to read in a tenant. Written into that tenant's log.
+
+    What was read under it are events of the kind `access.break-glass-read`, which the database writes itself.
+    """
+
+    kind = "access.break-glass"
+    grant_id: str
+    staff_id: str
+    step: Literal["requested", "approved", "refused", "entered", "ended"]
 
 
 class Grant(Event):

@@ -30,6 +30,10 @@ PASSAGE_KEY = "seawall.passage"
 """The key of the `Passage` in the ASGI scope."""
 
 
+BREAK_GLASS_ROLE = "breakglass"
+"""The only role that policies know platform staff by. Nobody is a member under it: the database refuses one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Membership:
     """A role within the tenant, either tenant-wide (`scope_id is None`) or for one object such as a venue."""
@@ -69,6 +73,8 @@ class Principal:
     memberships: tuple[Membership, ...]
     assurance: Assurance
     context: str = field(repr=False)
+    break_glass: UUID | None = None
+    """The grant under which platform staff read in a tenant that is not theirs; None for everybody else."""
 
     @property
     def roles(self) -> frozenset[str]:
@@ -180,6 +186,10 @@ class Runtime(Protocol):
         Raises:
             ProofReplayed: its proof was used before.
         """
+        ...
+
+    async def enter_break_glass(self, staff: Principal, grant_id: UUID) -> Principal | None:
+        """A staff person in the tenant of their live grant, or None when it does not hold."""
         ...
 
     async def begin(self, principal: Principal) -> Transaction:

@@ -135,7 +135,7 @@ def include(
     sealed += clients.sealed
     return Identity(
         step_ups,
-        People(db),
+        People(db, settings.access.grants),
         router,
         clients,
         lambda app: SessionCookie(clients.layer(app)),
