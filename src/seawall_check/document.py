@@ -84,6 +84,8 @@ class SignIn(Part):
     sign_out: str = ""
     sign_out_everywhere: str = ""
     totp: str = ""
+    known_cookie: str = ""
+    """A cookie that only tells a browser that was here before from one that was not; it may live long."""
 
 
 class Api(Part):

@@ -63,6 +63,7 @@ def target_document(
             "sign_out": "/auth/sign-out",
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
+            "known_cookie": "__Host-sw_known",
         },
         **_api(settings),
         "secrets": _secrets(settings, database, vault),
