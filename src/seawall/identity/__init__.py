@@ -4,6 +4,7 @@
     identities      linking further providers; logout: a provider ends its sessions (back-channel)
     development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
+    clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
     devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
     totp, stepup    the second factor, and approvals bound to one exact action
     people          roles of the caller's tenant
@@ -26,6 +27,7 @@ from fastapi import APIRouter, FastAPI
 from seawall.core.errors import Refused
 from seawall.core.master import MasterSecret
 from seawall.identity.account import AccountRoutes
+from seawall.identity.clients import Clients
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
@@ -74,15 +76,18 @@ class Identity:
     step_ups: DatabaseStepUps
     people: People
     router: APIRouter
-    middleware: Callable[[Any], SessionCookie]
+    clients: Clients
+    middleware: Callable[[Any], Any]
+    """The ASGI layers that find a request's credential: the cookie's, and inside it the token's."""
     providers: dict[str, Provider]
     reseal: Resealer
     _start: Callable[[], Awaitable[None]]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """For the life of the process; closes connections to providers at its end."""
+        """For the life of the process: reads the keys of tokens, closes connections to providers at its end."""
         await self._start()
+        await self.clients.open()
         try:
             yield
         finally:
@@ -125,6 +130,7 @@ def include(
     )
     embedded = _development(desk)
     providers = _providers(settings, embedded, client_secret or _as_set)
+    clients = Clients(desk, master)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     router = APIRouter()
     sign_in = SignInRoutes(desk, providers)
@@ -135,17 +141,20 @@ def include(
         AccountRoutes(desk).router,
         DeviceRoutes(desk, challenges, unbound_paths).router,
         TotpRoutes(desk, step_ups).router,
-        StepUpRoutes(desk, step_ups).router,
+        StepUpRoutes(desk, step_ups, client_title=clients.registry.title_of).router,
+        clients.router,
         *(provider.router for provider in embedded),
     ):
         router.include_router(part)
     app.include_router(router)
     sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
+    sealed += clients.sealed
     return Identity(
         step_ups,
-        People(db),
+        People(db, settings.access.grants),
         router,
-        partial(SessionCookie, watch=watch),
+        clients,
+        lambda app: SessionCookie(clients.layer(app), watch=watch),
         providers,
         Resealer(db.identity, sealed),
         partial(_let_go, db, section),

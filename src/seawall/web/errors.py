@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seawall.core.errors import NotSignedIn, Problem, StepUpRequired
+from seawall.core.errors import NotSignedIn, Problem
 from seawall.core.scope import Decided, Passage
 
 PROBLEM_TYPE = "application/problem+json"
@@ -83,8 +83,8 @@ _SQLSTATE = {
 def told(error: BaseException) -> Told:
     """What the caller is told about `error`. Total: whatever is not known is `internal`."""
     if isinstance(error, Problem):
-        location = error.location if isinstance(error, StepUpRequired) else ""
-        return Told(error.status, error.problem_code, error.title, error.detail, error.headers, error.extra, location)
+        shown = (error.status, error.problem_code, error.title, error.detail)
+        return Told(*shown, error.headers, error.extra, error.location)
     if isinstance(error, RequestValidationError):
         fields = list(_fields(error.errors()))
         return Told(422, "unprocessable", "The request does not validate", extra={"errors": fields})
