@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,15 +17,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from seawall.audit import append_as
+from seawall.core.clock import now
 from seawall.core.decisions import passage_of, self_service
-from seawall.core.errors import BadRequest
+from seawall.core.errors import BadRequest, NotSignedIn
 from seawall.core.events import ClientGrant
 from seawall.core.scope import Principal
 from seawall.identity.clients.codes import FIELDS, CodeRequest, issue_code
 from seawall.identity.clients.endpoint import form_of, given_once
 from seawall.identity.clients.refusals import OAuthError
 from seawall.identity.clients.registry import LOOPBACK, Client
-from seawall.identity.desk import data, page, wants_html
+from seawall.identity.desk import data, onward, page, wants_html
+from seawall.identity.sign_in import RECENT_SIGN_IN_S
 
 if TYPE_CHECKING:
     from seawall.identity.clients import Clients
@@ -50,6 +53,13 @@ class Asked:
         return self.redirect_uri + joint + urlencode({**parameters, **state, "iss": self.issuer})
 
 
+class RecentSignInRequired(NotSignedIn):
+    """Signed in, but too long ago for letting an app act."""
+
+    code = "recent-sign-in-required"
+    title = "Sign in again first"
+
+
 class AuthorizeRoutes:
     """The authorization endpoint (RFC 6749 §3.1)."""
 
@@ -70,6 +80,8 @@ class AuthorizeRoutes:
             )
         except OAuthError as error:
             return RedirectResponse(asked.answer(error=error.error, error_description=error.description), 303)
+        if not _recent(principal):
+            return self._sign_in_again(request, asked)
         about = await self._about(principal)
         fields = {name: value for name, value in asked.query.items() if name in FIELDS}
         if not wants_html(request):
@@ -98,6 +110,8 @@ class AuthorizeRoutes:
             if form.get("decision") != "allow":
                 await self._denied(request, principal, asked.client)
                 raise OAuthError("access_denied", "The person did not agree.")
+            if not _recent(principal):
+                return self._sign_in_again(request, asked)
             async with self._clients.desk.db.identity() as tx:
                 code = await issue_code(tx, code_request, principal.session_id)
             location = asked.answer(code=code)
@@ -107,6 +121,13 @@ class AuthorizeRoutes:
             return data({"location": location})
         # A page and not a redirect: `form-action 'self'` holds for where a form's answer redirects to as well.
         return page(request, "authorized", client=asked.client, location=location, allowed="error" not in location)
+
+    def _sign_in_again(self, request: Request, asked: Asked) -> Response:
+        """Raises RecentSignInRequired for programs; people go by the sign-in page."""
+        if not wants_html(request):
+            raise RecentSignInRequired("Letting an app act for you needs a sign-in of the last five minutes.")
+        here = f"{PATH}?{urlencode({name: value for name, value in asked.query.items() if name in FIELDS})}"
+        return onward(f"/auth/sign-in?{urlencode({'fresh': '1', 'next': here})}")
 
     def _asked(self, request: Request, query: str) -> Asked:
         """Raises BadAuthorization, or BadRequest: both are shown here, since nobody knows where else to."""
@@ -140,6 +161,14 @@ class AuthorizeRoutes:
             await append_as(
                 tx, [event], tenant_id=principal.tenant_id, user_id=principal.user_id, session_id=principal.session_id
             )
+
+
+def _recent(principal: Principal) -> bool:
+    """Whether the person signed in just now.
+
+    A grant lives for months and knows no bound cookie: who copied a jar must not turn its minutes into a grant.
+    """
+    return now() - principal.assurance.authenticated_at <= timedelta(seconds=RECENT_SIGN_IN_S)
 
 
 def _place(uri: str) -> str:

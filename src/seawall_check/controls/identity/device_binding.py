@@ -9,7 +9,8 @@ How it is attacked
     thief with a copy of its jar works at first, cannot refresh, and is dead when the bound cookie is over. Requests
     without the bound cookie, with another session's, and with an invented one are tried. Proofs are forged in each of
     their parts, replayed, and sent eight at once; a proof by another key must end the session. A browser that binds
-    nothing must notice nothing.
+    nothing must notice nothing. A jar must not be exchangeable for an app's grant that lives on, and an API token is
+    worth nothing without its key.
 How to fix
     Leave `identity.devices.binding` on, keep cookies to `seawall.identity`, and let admission ask `seawall.admit`
     with both hashes.
@@ -30,17 +31,19 @@ import httpx2
 from joserfc.jwk import ECKey, RSAKey
 
 from seawall_check.control import Control
+from seawall_check.controls.identity._api import client_of, signed_in
 from seawall_check.controls.identity._sweep import places_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
-from seawall_check.probes.dbsc import DeviceBrowser, new_key, proof
+from seawall_check.probes.dbsc import JSON, DeviceBrowser, cookie_header, new_key, proof
+from seawall_check.probes.oauth import Asking, Key
 from seawall_check.target import Target
 from seawall_check.trial import Trial
 
 control = Control(
     id="identity/device-binding",
     title="Browser sessions are bound to their device where the browser can; a stolen cookie jar dies within minutes",
-    refs=("ASVS 10.3.5", "W3C DBSC"),
+    refs=("ASVS 10.3.5", "W3C DBSC", "RFC 9449"),
     timeout_s=240,
 )
 
@@ -68,6 +71,7 @@ async def check(target: Target, trial: Trial) -> None:
         await _race(app, trial, persona)
         await _wrong_key(app, trial, persona)
         await _signed_out(app, trial, persona)
+        await _outlived(app, trial, persona)
 
 
 async def _bound(app: Target, trial: Trial, persona: Persona, of: str) -> DeviceBrowser:
@@ -312,3 +316,42 @@ async def _signed_out(app: Target, trial: Trial, persona: Persona) -> None:
     late = await browser.send(proof(browser.key, challenge), app.anonymous(), jar)
     trial.refuse("a refresh with the right key, after signing out", late, statuses={401}, of="sign-out")
     trial.refuse("both cookies, after signing out", await browser.me(jar), statuses={401}, of="sign-out")
+
+
+async def _outlived(app: Target, trial: Trial, persona: Persona) -> None:
+    """A stolen jar must not be exchanged for something that lives longer: an app's grant, once the sign-in is not
+    fresh.
+    """
+    if app.document.api is None:
+        trial.unproven("target.json names no API client, so neither grants nor tokens bound to a key can be tried")
+        return
+    api = await client_of(app)
+    browser = await _bound(app, trial, persona, "grant")
+
+    async def agrees() -> httpx2.Response:
+        asked = Asking(api).query() | {"decision": "allow"}
+        address = str(api.metadata["authorization_endpoint"])
+        thief, headers = app.anonymous(), JSON | cookie_header(browser.jar)
+        return await thief.post(address, data=asked, headers=headers)
+
+    trial.allow("let an app act, a moment after the sign-in", await agrees(), of="grant")
+    async with app.db_owner() as db:
+        await db.execute(
+            "UPDATE seawall.sessions SET authenticated_at = authenticated_at - interval '1 hour' WHERE token_hash = $1",
+            hashlib.sha256(browser.jar[app.sign_in.session_cookie].encode()).digest(),
+        )
+    trial.refuse("let an app act, with a jar copied an hour after it", await agrees(), statuses={401}, of="grant")
+    await _token(app, trial, persona)
+
+
+async def _token(app: Target, trial: Trial, persona: Persona) -> None:
+    """The same for API clients: a token is worth nothing without a fresh proof of its key (RFC 9449)."""
+    api, _ = await signed_in(app, persona)
+    me = app.sign_in.me
+    await api.get(me)  # takes in the server's nonce
+    used = api.proof("GET", me)
+    trial.allow("a token with a proof of its key", await api.get(me, proof=used), of="token")
+    trial.refuse("the same proof once more", await api.get(me, proof=used), statuses={401}, of="token")
+    trial.refuse("the token without a proof", await api.get(me, proof=""), statuses={401}, of="token")
+    theirs = Key.fresh().proof("GET", f"{app.base_url}{me}", access_token=api.access_token, nonce=api.nonce)
+    trial.refuse("the token with a proof of another key", await api.get(me, proof=theirs), statuses={401}, of="token")
