@@ -15,6 +15,7 @@ from seawall.cli.migrate import migrate
 from seawall.cli.new import new
 from seawall.cli.refusals import refusals_shown
 from seawall.cli.serve import serve
+from seawall.cli.tenant import tenant
 from seawall.cli.version import version
 
 EXIT_USAGE = 3
@@ -45,6 +46,7 @@ def application() -> typer.Typer:
     app.command()(demo)
     app.command()(migrate)
     app.command()(serve)
+    app.add_typer(tenant, name="tenant")
     app.command()(version)
     return app
 

@@ -111,6 +111,15 @@ class Refund(Event):
     approval: str = ""
 
 
+class TenantChange(Event):
+    """A step in a tenant's life, taken by an operator."""
+
+    kind = "tenancy.lifecycle"
+    tenant_id: str
+    change: Literal["suspended", "resumed", "exported", "erasing", "erased"]
+    rows: int = 0
+
+
 class LostReads(Event):
     """Reads whose events could not be written. A gap in the log must be in the log."""
 
