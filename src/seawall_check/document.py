@@ -84,6 +84,17 @@ class Persona(Part):
     objects: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
+class Commands(Part):
+    """What an operator runs, in the app's source folder, with `env` set. `{tenant}` and `{file}` are filled in."""
+
+    env: dict[str, str] = Field(default_factory=dict)
+    suspend: tuple[str, ...] = ()
+    resume: tuple[str, ...] = ()
+    export: tuple[str, ...] = ()
+    """Writes everything of the tenant into a new ZIP file."""
+    erase: tuple[str, ...] = ()
+
+
 class Document(Part):
     version: Literal[1]
     app: str
@@ -93,6 +104,7 @@ class Document(Part):
     source: Path | None = None
     database: DatabaseAccess | None = None
     sign_in: SignIn | None = None
+    commands: Commands = Commands()
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()
 

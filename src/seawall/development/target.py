@@ -16,6 +16,7 @@ from seawall.store.roles import APP
 from seawall.store.walls import APP_SCHEMA
 
 TARGET_VERSION = 1
+_TENANT = ("seawall", "tenant")
 
 
 def target_document(
@@ -51,6 +52,14 @@ def target_document(
             "sign_out": "/auth/sign-out",
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
+        },
+        "commands": {
+            "env": database.environment(),
+            "suspend": [*_TENANT, "suspend", "{tenant}"],
+            "resume": [*_TENANT, "resume", "{tenant}"],
+            "export": [*_TENANT, "export", "{tenant}", "--output", "{file}"],
+            # a scratch app's statements are short: what began before the suspension has ended by then
+            "erase": [*_TENANT, "erase", "{tenant}", "--yes", "--grace-s", "2"],
         },
         "tenants": [
             {"id": str(tenant.id), "name": tenant.name, "objects": tenant.objects} for tenant in sow.tenants.values()
