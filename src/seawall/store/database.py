@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from seawall.core.scope import Assurance, Membership, Principal
+from seawall.core.sealing import Keyring
 from seawall.store.lease import Lease
 from seawall.store.pool import Pool
 
@@ -46,6 +47,10 @@ class Database:
             await database.close()
             raise
         return database
+
+    def use(self, keyring: Keyring) -> None:
+        """Open sealed columns with this keyring, in every transaction that begins from now on."""
+        self._app.keyring = keyring
 
     async def close(self) -> None:
         """Close both pools."""

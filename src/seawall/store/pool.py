@@ -19,7 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from sqlalchemy.util import greenlet_spawn
 
 from seawall.core.errors import Refused, Unavailable
+from seawall.core.sealing import Keyring
 from seawall.store.address import sqlalchemy_url
+from seawall.store.sealing import SealingSession
 
 WAIT_MAX_S = 5.0
 """How long a request waits for a connection before it is answered 503."""
@@ -39,7 +41,9 @@ class Loan:
     def session(self) -> AsyncSession:
         """An ORM session on this connection; it neither begins nor commits."""
         bound = Connection(self._engine.sync_engine, connection=self._fairy)
-        return AsyncSession(AsyncConnection(self._engine, bound), expire_on_commit=False)
+        return AsyncSession(
+            AsyncConnection(self._engine, bound), expire_on_commit=False, sync_session_class=SealingSession
+        )
 
     def give_back(self) -> None:
         self._fairy.close()
@@ -54,6 +58,8 @@ class Pool:
     """Connections that sign in as one database role."""
 
     def __init__(self, url: str, *, size: int, statement_timeout_ms: int) -> None:
+        self.keyring: Keyring | None = None
+        """Opens sealed columns for the leases of this pool; set by who wires the process."""
         self._engine = create_async_engine(
             sqlalchemy_url(url),
             isolation_level="AUTOCOMMIT",
