@@ -46,6 +46,10 @@ class DatabaseAccess(Part):
     protected: tuple[str, ...] = ("seawall.sessions", "seawall.context_keys")
     """Relations that the app's role must not be able to read."""
     audit_table: str = "seawall.audit_events"
+    pseudonym: str = "SELECT seawall.pseudonym($1, $2)"
+    """What the app's role runs, within a tenant's context, to name an object (`$2`, a uuid) to a service (`$1`)."""
+    subject_of: str = "SELECT seawall.subject_of($1, $2)"
+    """The way back: from a service (`$1`) and its name for something (`$2`) to the id."""
     audit_query: str = ""
     """A SELECT for the owner that gives one row per audit event, oldest first."""
 
@@ -62,6 +66,15 @@ class SignIn(Part):
     sign_out: str = ""
     sign_out_everywhere: str = ""
     totp: str = ""
+
+
+class OwnData(Part):
+    """Where people ask for a copy of what is known about them, and to be forgotten."""
+
+    copy_of: str = ""
+    """GET answers with everything, as JSON."""
+    erase: str = ""
+    """POST forgets them, after a step-up."""
 
 
 class Tenant(Part):
@@ -105,6 +118,7 @@ class Document(Part):
     database: DatabaseAccess | None = None
     sign_in: SignIn | None = None
     commands: Commands = Commands()
+    own_data: OwnData = OwnData()
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()
 

@@ -53,6 +53,7 @@ def target_document(
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
         },
+        "own_data": {"copy_of": "/privacy/me/copy", "erase": "/privacy/me/erase"},
         "commands": {
             "env": database.environment(),
             "suspend": [*_TENANT, "suspend", "{tenant}"],
