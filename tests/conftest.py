@@ -58,12 +58,22 @@ async def shared_scratch(embedded_directory: Path) -> AsyncIterator[ScratchDatab
         yield database
 
 
+@pytest.fixture(scope="session", autouse=True)
+def vault_directory() -> Iterator[Path]:
+    """All apps of the tests share one embedded vault too, each with a place of its own there."""
+    name = "SEAWALL_SECRETS__EMBEDDED_DIRECTORY"
+    before = os.environ.get(name)
+    directory = Path(before or REPOSITORY / "build" / "test-vault")
+    os.environ[name] = str(directory)
+    yield directory
+    if before is None:
+        del os.environ[name]
+
+
 @pytest.fixture(scope="session")
-def vault_server() -> Iterator[EmbeddedVault]:
-    """One embedded vault for the run, started by the first test that needs it; its data stays between runs."""
-    with EmbeddedVault(
-        Path(os.environ.get("SEAWALL_SECRETS__EMBEDDED_DIRECTORY", REPOSITORY / "build/test-vault"))
-    ) as server:
+def vault_server(vault_directory: Path) -> Iterator[EmbeddedVault]:
+    """That vault, started by the first test that needs it and held for the run; its data stays between runs."""
+    with EmbeddedVault(vault_directory) as server:
         yield server
 
 

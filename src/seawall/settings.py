@@ -1,12 +1,13 @@
 """Settings: `seawall.toml`, overridden by environment variables `SEAWALL_<SECTION>__<NAME>`.
 
-Secrets are never in `seawall.toml`; a client secret or a database password comes from the environment. Every bound has
-its unit in its name.
+Secrets are never in `seawall.toml`: they come from the vault (`[secrets]`), or from the environment where there is
+none. Every bound has its unit in its name.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -55,6 +56,34 @@ class DatabaseSection(Section):
     """Where the embedded server keeps its data; default `.seawall/postgres` beside the app."""
     pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     statement_timeout_ms: Annotated[int, Field(ge=100, le=600_000)] = 15_000
+
+
+class SecretsSection(Section):
+    """Where the vault is (OpenBao or HashiCorp Vault), and as whom the app signs in to it.
+
+    Without `address`, `seawall dev` brings an embedded one; production takes secrets from the environment then.
+    """
+
+    address: Annotated[str, Field(pattern=r"^(https://[^/?#]+)?$")] = ""
+    prefix: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
+    """The app's engines are `<prefix>/kv`, `<prefix>/transit`, `<prefix>/database`; default: the app's name."""
+    database_mount: str = ""
+    """The database engine, when it is not `<prefix>/database`."""
+    auth: Literal["approle", "kubernetes", "token-file"] = "approle"
+    auth_mount: str = ""
+    """Where that method is mounted; default: its own name."""
+    role: str = ""
+    """AppRole's role id (no secret), or the name of the Kubernetes role."""
+    credential_file: Path | None = None
+    """AppRole's secret id, plain or `wrapped:…`; the service account's token; or the agent's token. Mode 0600."""
+    ca_file: Path | None = None
+    """The authority of the vault's certificate; default: the system's."""
+    namespace: str = ""
+    timeout_ms: Annotated[int, Field(ge=100, le=30_000)] = 3_000
+    refresh_s: Annotated[float, Field(ge=0.2, le=60)] = 5.0
+    """How often the versions of the master secret are read anew; a rotation takes five times this."""
+    embedded_directory: Path | None = None
+    """Where the embedded vault keeps its data; default `.seawall/vault` beside the app."""
 
 
 class SessionSection(Section):
@@ -122,9 +151,10 @@ class Settings(BaseSettings):
     root: Path = Path()
     """The app's folder."""
     secret_key: SecretStr | None = None
-    """32 bytes or more, base64url: seals TOTP secrets until the vault does. Development makes its own."""
+    """32 bytes or more, base64url: the master secret where there is no vault. Development makes its own."""
     app: AppSection = AppSection()
     database: DatabaseSection = DatabaseSection()
+    secrets: SecretsSection = SecretsSection()
     session: SessionSection = SessionSection()
     identity: IdentitySection = IdentitySection()
     web: WebSection = WebSection()
@@ -150,10 +180,10 @@ class Settings(BaseSettings):
             for name, value in {
                 "database.url (DATABASE_URL)": self.database.url,
                 "database.identity_url": self.database.identity_url,
-                "secret_key": self.secret_key,
+                "secrets.address (or secret_key)": self.secrets.address or self.secret_key,
                 "web.public_origin": self.web.public_origin or None,
             }.items()
-            if value is None
+            if not value
         ]
         if missing:
             raise ValueError(f"production needs {', '.join(missing)}")
@@ -164,6 +194,11 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.env == "production"
+
+    @property
+    def vault_prefix(self) -> str:
+        """`[secrets] prefix`, or the app's name in lower case with dashes."""
+        return self.secrets.prefix or re.sub(r"[^a-z0-9]+", "-", self.app.name.lower()).strip("-") or "app"
 
     @property
     def state_directory(self) -> Path:

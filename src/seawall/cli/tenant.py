@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
-if TYPE_CHECKING:
-    import asyncpg
+from seawall.cli.operator import operate
 
-    from seawall.settings import Settings
-    from seawall.store.jobs import Jobs
+if TYPE_CHECKING:
+    from seawall.cli.operator import Operator
     from seawall.tenancy.lifecycle import Tenant
 
 EPILOG = """\b
@@ -35,23 +32,14 @@ tenant = typer.Typer(
 )
 
 
-@dataclass(frozen=True)
-class Office:
-    """What an operator's command works with."""
-
-    settings: Settings
-    owner: asyncpg.Connection
-    jobs: Jobs
-
-
 @tenant.command("list")
 def list_(app: Root = Path(), as_json: AsJson = False) -> None:
     """All tenants and their state."""
 
-    async def work(office: Office) -> None:
+    async def work(operator: Operator) -> None:
         from seawall.tenancy.lifecycle import tenants
 
-        found = await tenants(office.owner)
+        found = await tenants(operator.owner)
         if as_json:
             rows = [{"id": str(one.id), "slug": one.slug, "name": one.name, "state": one.state} for one in found]
             typer.echo(json.dumps(rows, indent=2))
@@ -59,33 +47,33 @@ def list_(app: Root = Path(), as_json: AsJson = False) -> None:
         for one in found:
             typer.echo(f"{one.slug:24} {one.state:10} {one.id}  {one.name}")
 
-    _run(app, work)
+    operate(app, work)
 
 
 @tenant.command()
 def suspend(name: Name, app: Root = Path()) -> None:
     """Shut a tenant out at once, on every process."""
 
-    async def work(office: Office, one: Tenant) -> None:
+    async def work(operator: Operator, one: Tenant) -> None:
         from seawall.tenancy import lifecycle
 
-        await lifecycle.suspend(office.owner, one)
+        await lifecycle.suspend(operator.owner, one)
         typer.echo(f"{one.slug} is suspended")
 
-    _run(app, _on(name, work))
+    operate(app, _on(name, work))
 
 
 @tenant.command()
 def resume(name: Name, app: Root = Path()) -> None:
     """Let a suspended tenant back in."""
 
-    async def work(office: Office, one: Tenant) -> None:
+    async def work(operator: Operator, one: Tenant) -> None:
         from seawall.tenancy import lifecycle
 
-        await lifecycle.resume(office.owner, one)
+        await lifecycle.resume(operator.owner, one)
         typer.echo(f"{one.slug} is live")
 
-    _run(app, _on(name, work))
+    operate(app, _on(name, work))
 
 
 @tenant.command()
@@ -96,13 +84,15 @@ def export(
 ) -> None:
     """Write everything that is a tenant's into one ZIP of JSON lines."""
 
-    async def work(office: Office, one: Tenant) -> None:
+    async def work(operator: Operator, one: Tenant) -> None:
+        from seawall.privacy.export import opened_rows
         from seawall.tenancy.export import Export
 
-        written = await Export(office.owner, office.jobs, one, say=_say).run(output)
+        rows = opened_rows(operator.models)
+        written = await Export(operator.owner, operator.jobs, one, rows, say=_say).run(output)
         typer.echo(f"{written} rows in {output}")
 
-    _run(app, _on(name, work))
+    operate(app, _on(name, work))
 
 
 @tenant.command()
@@ -117,70 +107,32 @@ def erase(
 ) -> None:
     """Destroy a tenant's keys, then its rows, its people and itself. Interrupted, it goes on when run again."""
 
-    async def work(office: Office, one: Tenant) -> None:
+    async def work(operator: Operator, one: Tenant) -> None:
         from seawall.tenancy.erase import Erasure
 
         if not yes and typer.prompt(f"This erases {one.name} for good. Type {one.slug} to go on") != one.slug:
             raise typer.Abort
-        grace = office.settings.database.statement_timeout_ms / 1000 + 1 if grace_s is None else grace_s
-        await Erasure(office.owner, office.jobs, one, grace, say=_say).run()
+        grace = operator.settings.database.statement_timeout_ms / 1000 + 1 if grace_s is None else grace_s
+        from seawall.privacy import rotation
 
-    _run(app, _on(name, work))
+        async def shred(tenant_id: UUID) -> None:
+            await rotation.destroy(operator.owner, operator.transit, tenant_id)
+
+        # an app that seals nothing may have no vault, and then has no keys to destroy
+        destroy = (shred,) if operator.models or operator.vault is not None else ()
+        await Erasure(operator.owner, operator.jobs, one, grace, destroy=destroy, say=_say).run()
+
+    operate(app, _on(name, work))
 
 
 def _say(line: str) -> None:
     typer.echo(f"· {line}", err=True)
 
 
-def _on(name: str, work: Callable[[Office, Tenant], Awaitable[None]]) -> Callable[[Office], Awaitable[None]]:
-    async def found(office: Office) -> None:
+def _on(name: str, work: Callable[[Operator, Tenant], Awaitable[None]]) -> Callable[[Operator], Awaitable[None]]:
+    async def found(operator: Operator) -> None:
         from seawall.tenancy.lifecycle import find
 
-        await work(office, await find(office.owner, name))
+        await work(operator, await find(operator.owner, name))
 
     return found
-
-
-def _run(root: Path, work: Callable[[Office], Awaitable[Any]]) -> None:
-    async def main() -> None:
-        async with _office(root) as office:
-            await work(office)
-
-    asyncio.run(main())
-
-
-@asynccontextmanager
-async def _office(root: Path) -> AsyncIterator[Office]:
-    from seawall.settings import load
-    from seawall.store.jobs import Jobs
-    from seawall.store.pool import Pool
-    from seawall.tenancy.lifecycle import as_operator
-
-    settings = load(root)
-    async with _urls(settings) as (migrator, worker), as_operator(migrator) as owner:
-        pool = Pool(worker, size=2, statement_timeout_ms=settings.database.statement_timeout_ms)
-        try:
-            yield Office(settings, owner, Jobs(pool))
-        finally:
-            await pool.close()
-
-
-@asynccontextmanager
-async def _urls(settings: Settings) -> AsyncIterator[tuple[str, str]]:
-    """The migrator's and the worker's URL; in development without any, those of the embedded database."""
-    from seawall.core.errors import Refused
-    from seawall.development.database import development_database
-    from seawall.store.roles import MIGRATOR, WORKER
-
-    migrator, worker = settings.database.migrator_url, settings.database.worker_url
-    if migrator is not None and worker is not None:
-        yield migrator.get_secret_value(), worker.get_secret_value()
-        return
-    if settings.production or settings.database.url is not None:
-        raise Refused(
-            "the migrator's or the worker's URL is not set",
-            why="tenants are suspended by one and exported and erased by the other; the app's own role can do neither",
-            fix="set SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL",
-        )
-    with development_database(settings, scratch=False) as database:
-        yield database.url(MIGRATOR), database.url(WORKER)

@@ -22,6 +22,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from seawall.core.errors import Refused
+from seawall.core.master import MasterSecret
 from seawall.identity.account import AccountRoutes
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
@@ -30,8 +31,9 @@ from seawall.identity.fetching import Fetcher
 from seawall.identity.identities import IdentityRoutes
 from seawall.identity.logout import BackChannelRoutes
 from seawall.identity.people import Member, People
-from seawall.identity.providers import Provider, Trust
-from seawall.identity.sealing import Seal, master_secret
+from seawall.identity.providers import ClientSecret, Provider, Trust
+from seawall.identity.resealing import Resealer, SealedColumn
+from seawall.identity.sealing import Seal
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
 from seawall.identity.stepup_pages import StepUpRoutes
@@ -65,6 +67,7 @@ class Identity:
     router: APIRouter
     middleware: type[SessionCookie]
     providers: dict[str, Provider]
+    reseal: Resealer
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -76,21 +79,37 @@ class Identity:
                 await provider.close()
 
 
-def include(app: FastAPI, *, settings: Settings, database: Callable[[], IdentityDatabase]) -> Identity:
+def include(
+    app: FastAPI,
+    *,
+    settings: Settings,
+    database: Callable[[], IdentityDatabase],
+    master: MasterSecret,
+    client_secret: Callable[[str, str | None], ClientSecret] | None = None,
+) -> Identity:
     """Add identity's routes to the app.
+
+    Args:
+        app: the app.
+        settings: the app's.
+        database: opens later.
+        master: what small secrets are sealed under.
+        client_secret: gives, for a provider's name and what settings hold, where our secret there comes from; by
+            default what settings hold.
 
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
     """
     db = Later(database)
+    totp_seal = Seal(master, "totp")
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(Seal(master_secret(settings), "totp")),
+        factors=Factors(totp_seal),
         throttle=Throttle(db.identity),
     )
     embedded = _development(desk)
-    providers = _providers(settings, embedded)
+    providers = _providers(settings, embedded, client_secret or _as_set)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     router = APIRouter()
     sign_in = SignInRoutes(desk, providers)
@@ -105,7 +124,15 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers)
+    sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
+    return Identity(step_ups, People(db), router, SessionCookie, providers, Resealer(db.identity, sealed))
+
+
+def _as_set(_provider: str, value: str | None) -> ClientSecret:
+    async def secret() -> str | None:
+        return value
+
+    return secret
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:
@@ -114,7 +141,11 @@ def _development(desk: Desk) -> list[DevelopmentProvider]:
     return [DevelopmentProvider(desk, clients)] if clients else []
 
 
-def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[str, Provider]:
+def _providers(
+    settings: Settings,
+    embedded: list[DevelopmentProvider],
+    client_secret: Callable[[str, str | None], ClientSecret],
+) -> dict[str, Provider]:
     made = {}
     for name, section in settings.identity.providers.items():
         if not _PROVIDER_NAME.fullmatch(name):
@@ -129,7 +160,9 @@ def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[
             name,
             issuer=issuer,
             client_id=section.client_id,
-            client_secret=section.client_secret.get_secret_value() if section.client_secret else None,
+            client_secret=client_secret(
+                name, section.client_secret.get_secret_value() if section.client_secret else None
+            ),
             title=section.title or ("Development sign-in" if development else name),
             trust=Trust.of(section),
             fetcher=embedded[0].fetcher() if development else Fetcher.over_network(issuer),

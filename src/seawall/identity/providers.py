@@ -7,6 +7,7 @@ best practice).
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -21,6 +22,8 @@ from seawall.identity.tokens import Expected, IdClaims, UnknownKey, verify_id_to
 from seawall.identity.transactions import Secrets
 from seawall.settings import ProviderSection
 
+ClientSecret = Callable[[], Awaitable[str | None]]
+"""Our secret at a provider, asked for at each exchange: it may have been rotated."""
 SCOPE = "openid email profile"
 CODE_LENGTH_MAX = 4_096
 _REQUEST_URI = re.compile(r"[!-~]{1,512}")
@@ -71,7 +74,7 @@ class Provider:
         *,
         issuer: str,
         client_id: str,
-        client_secret: str | None,
+        client_secret: ClientSecret | None,
         title: str,
         fetcher: Fetcher,
         production: bool,
@@ -147,7 +150,7 @@ class Provider:
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
     async def _pushed(self, endpoint: str, query: dict[str, str]) -> dict[str, str]:
-        form, auth = self._as_client(query)
+        form, auth = await self._as_client(query)
         answer = await self._fetcher.post(endpoint, form, auth, status=201)
         reference = answer.get("request_uri")
         if not isinstance(reference, str) or _REQUEST_URI.fullmatch(reference) is None:
@@ -174,7 +177,7 @@ class Provider:
         code = answer.get("code", "")
         if not 1 <= len(code) <= CODE_LENGTH_MAX:
             raise SignInRefused("code-missing")
-        form, auth = self._as_client(
+        form, auth = await self._as_client(
             {
                 "grant_type": "authorization_code",
                 "code": code,
@@ -197,12 +200,13 @@ class Provider:
         except UnknownKey:
             return verify_id_token(token, await self.keys(renew=True), expected, now_s=now_s())
 
-    def _as_client(self, form: dict[str, str]) -> tuple[dict[str, str], tuple[str, str] | None]:
+    async def _as_client(self, form: dict[str, str]) -> tuple[dict[str, str], tuple[str, str] | None]:
         """A form and how it is authenticated as ours."""
-        if self._client_secret is None:
+        secret = await self._client_secret() if self._client_secret is not None else None
+        if secret is None:
             return {**form, "client_id": self.client_id}, None
         # RFC 6749 §2.3.1: both parts are form-encoded before they go into Basic.
-        return form, (quote(self.client_id, safe=""), quote(self._client_secret, safe=""))
+        return form, (quote(self.client_id, safe=""), quote(secret, safe=""))
 
     async def keys(self, *, renew: bool = False) -> list[dict[str, Any]]:
         """The provider's keys; `renew` asks again, at most once in ten seconds.

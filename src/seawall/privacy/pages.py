@@ -6,6 +6,7 @@ needs a second factor approved for exactly that.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 import orjson
@@ -17,7 +18,7 @@ from seawall.core.decisions import passage_of, self_service
 from seawall.core.events import Erasure, Grant, SubjectCopy
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent, Resume
-from seawall.privacy.subjects import Holding, copy_of, erase_in
+from seawall.privacy.subjects import Holding, copy_of, erase_in, personal_map
 from seawall.store.lease import Lease
 
 HERE = "/privacy/me"
@@ -30,8 +31,7 @@ Self = Annotated[Principal, self_service("people see what is known about them, a
 class PrivacyRoutes:
     """Routes of a person's own data."""
 
-    def __init__(self, holdings: list[Holding]) -> None:
-        self._holdings = holdings
+    def __init__(self) -> None:
         self.router = APIRouter(include_in_schema=False)
         add = self.router.add_api_route
         add(HERE, self.show, methods=["GET"], response_model=None)
@@ -46,7 +46,7 @@ class PrivacyRoutes:
         """Everything about the caller in their tenant, as one JSON file."""
         passage, lease = passage_of(request), await _lease(request)
         about = orjson.loads((await lease.fetchrow("SELECT seawall.about_me()::text AS about"))["about"])  # type: ignore[index]
-        tables = await copy_of(lease, principal.user_id, self._holdings)
+        tables = await copy_of(lease, principal.user_id, _holdings())
         rows = sum(map(len, tables.values()))
         passage.events.append(SubjectCopy(user_id=str(principal.user_id), rows=rows, trace_id=passage.trace_id))
         return Response(
@@ -67,7 +67,7 @@ class PrivacyRoutes:
         step_ups = passage.runtime.step_ups
         if await step_ups.consume(lease, intent) is None:
             raise await step_ups.challenge(principal, intent, acr="aal2", max_age_s=MAX_AGE_S)
-        rows = await erase_in(lease, principal.user_id, self._holdings)
+        rows = await erase_in(lease, principal.user_id, _holdings())
         gone = (await lease.fetchrow("SELECT seawall.forget_me() AS gone"))["gone"]  # type: ignore[index]
         passage.events += [
             *(
@@ -86,6 +86,12 @@ class PrivacyRoutes:
         if passage.wants_html:
             return passage.runtime.render(request, "privacy/erased.html", {})
         return Response(orjson.dumps({"erased": True, "rows": rows}), media_type="application/json")
+
+
+@cache
+def _holdings() -> list[Holding]:
+    """The map, once all models are known: the start has looked at it already."""
+    return personal_map()
 
 
 async def _lease(request: Request) -> Lease:

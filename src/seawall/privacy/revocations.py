@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 
 from seawall.privacy.ring import Ring
+from seawall.store.pool import PasswordSource
 
 CHANNEL = "seawall_tenant_keys"
 ECHO = "echo:"
@@ -30,10 +31,11 @@ _log = structlog.get_logger("seawall.privacy")
 
 
 class Revocations:
-    """Keeps a ring informed. `url` signs in as any role of the database."""
+    """Keeps a ring informed. `url` signs in as any role of the database, with its own password or with `password`."""
 
-    def __init__(self, url: str, ring: Ring) -> None:
+    def __init__(self, url: str, ring: Ring, *, password: PasswordSource | None = None) -> None:
         self._url = url
+        self._password = {} if password is None else {"password": password}
         self._ring = ring
         self._task: asyncio.Task[None] | None = None
         self._said = ""
@@ -66,7 +68,11 @@ class Revocations:
 
     async def _listen(self, began: asyncio.Event) -> None:
         connection = await asyncpg.connect(
-            self._url, timeout=5, command_timeout=5, server_settings={"application_name": "seawall-keys"}
+            self._url,
+            timeout=5,
+            command_timeout=5,
+            server_settings={"application_name": "seawall-keys"},
+            **self._password,
         )
         try:
             await connection.add_listener(CHANNEL, self._hear)

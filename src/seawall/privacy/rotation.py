@@ -72,6 +72,17 @@ async def ask(owner: Any, tenants: Iterable[UUID] | None, *, refuse_old_backups:
     return [row["tenant_id"] for row in rows]
 
 
+async def unfinished(owner: Any) -> tuple[int, int]:
+    """How many jobs of rotations wait, and how many were given up after too many attempts."""
+    row = await owner.fetchrow(
+        "SELECT count(*) FILTER (WHERE attempts < attempts_max) AS waiting,"
+        " count(*) FILTER (WHERE attempts >= attempts_max AND claimed_until < now()) AS given_up"
+        " FROM seawall.jobs WHERE kind = ANY ($1) AND finished_at IS NULL",
+        list(KINDS),
+    )
+    return row["waiting"], row["given_up"]
+
+
 class Rotation:
     """Does what was asked for. `jobs` signs in as the worker, and its pool has a keyring."""
 

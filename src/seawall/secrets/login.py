@@ -8,8 +8,6 @@ TokenFile     a token that the vault's agent keeps fresh beside us
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +16,8 @@ import hvac
 import hvac.exceptions
 
 from seawall.core.errors import Refused
+from seawall.store.private import private_text, write_private
 
-FILE_MAX_BYTES = 16_384
 WRAPPING_PREFIX = "wrapped:"
 """Before a wrapping token in a secret id's file; what it opens to is written back in its place."""
 
@@ -57,7 +55,7 @@ class AppRole:
     revocable: bool = True
 
     def __call__(self, client: hvac.Client) -> Grant:
-        secret_id = private_text(self.secret_id_file)
+        secret_id = private_text(self.secret_id_file).strip()
         if secret_id.startswith(WRAPPING_PREFIX):
             secret_id = self._unwrapped(client, secret_id.removeprefix(WRAPPING_PREFIX))
         answer = client.auth.approle.login(
@@ -77,7 +75,7 @@ class AppRole:
                 why="it opens once: if it was not this app, somebody else holds its identity now",
                 fix="destroy that secret id in the vault, look who read the file, and issue a new one",
             ) from None
-        replace_private(self.secret_id_file, secret_id)
+        write_private(self.secret_id_file, secret_id.encode())
         return secret_id
 
 
@@ -91,8 +89,18 @@ class Kubernetes:
     revocable: bool = True
 
     def __call__(self, client: hvac.Client) -> Grant:
-        jwt = _text(self.token_file)
+        jwt = self._jwt()
         return _granted(client.auth.kubernetes.login(self.role, jwt, use_token=False, mount_point=self.mount))
+
+    def _jwt(self) -> str:
+        try:  # not `private_text`: the kubelet mounts it readable by the pod's users
+            return self.token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(
+                f"{self.token_file} cannot be read: {type(error).__name__}",
+                why="the pod proves with it to the vault who it is",
+                fix="mount a service account token, or set [secrets] credential_file",
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,42 +112,10 @@ class TokenFile:
     revocable: bool = False
 
     def __call__(self, client: hvac.Client) -> Grant:
-        return Grant(private_text(self.path), self.reread_after_s, renewable=False)
+        return Grant(private_text(self.path).strip(), self.reread_after_s, renewable=False)
 
 
 def _granted(answer: Any) -> Grant:
     auth = answer["auth"]
     # a lifetime of 0 never ends; asking again once an hour does no harm
     return Grant(auth["client_token"], float(auth["lease_duration"] or 3600), renewable=bool(auth["renewable"]))
-
-
-def private_text(path: Path) -> str:
-    """The text of a file that only its owner may read.
-
-    Raises:
-        Refused: it is not there, or others may read it.
-    """
-    text = _text(path)
-    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise Refused(f"{path} can be read by others", why="it is the app's identity", fix=f"chmod 600 {path}")
-    return text
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(FILE_MAX_BYTES).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(
-            f"{path} cannot be read: {type(error).__name__}",
-            why="the app proves with it to the vault who it is",
-            fix="put it there, readable by the app's user only, see docs/guide/secrets.md",
-        ) from None
-
-
-def replace_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(text)
-    aside.replace(path)

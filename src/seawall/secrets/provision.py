@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,30 +22,36 @@ import hvac.exceptions
 import requests
 
 from seawall.secrets.client import Mounts
-from seawall.secrets.login import WRAPPING_PREFIX, AppRole, private_text, replace_private
+from seawall.secrets.login import WRAPPING_PREFIX, AppRole
+from seawall.secrets.master import MASTER, new_master
+from seawall.store.private import private_text, write_private
+from seawall.store.roles import APP as ROLE_APP
+from seawall.store.roles import IDENTITY, WORKER
 
 APP, OPERATOR = "app", "operator"
 TOKEN_LIFETIME_S = 3_600
 TOKEN_LIFETIME_MAX_S = 86_400
 WRAPPING_LIFETIME_S = 120
+PASSWORD_LIFETIME_S = 86_400
 
 _UPDATE = ["update"]
 
 
-def policy(prefix: str, identity: str) -> dict[str, list[str]]:
-    """Path → capabilities of an identity.
+def policy(prefix: str, identity: str, database_mount: str = "") -> dict[str, list[str]]:
+    """Path → capabilities of an identity. `database_mount` is said when it is not `<prefix>/database`.
 
     `encrypt` is `update` only: with `create`, the engine would make a key that is not there, and wrapping after a
     tenant's key was destroyed would quietly give the tenant a new one.
     """
     mounts = Mounts(prefix)
+    database = database_mount or mounts.database
     app = {
         f"{mounts.kv}/data/*": ["read"],
         f"{mounts.kv}/metadata/*": ["read"],
         f"{mounts.transit}/keys/+": ["create", "update", "read"],  # `+`: not `keys/…/config`, not `keys/…/rotate`
         f"{mounts.transit}/encrypt/*": _UPDATE,
         f"{mounts.transit}/decrypt/*": _UPDATE,
-        f"{mounts.database}/static-creds/*": ["read"],
+        **{f"{database}/static-creds/{role}": ["read"] for role in (ROLE_APP, IDENTITY, WORKER)},
     }
     if identity == APP:
         return app
@@ -56,17 +63,16 @@ def policy(prefix: str, identity: str) -> dict[str, list[str]]:
         f"{mounts.transit}/keys/+/config": ["create", "update"],
         f"{mounts.transit}/keys/+/rotate": ["create", "update"],
         f"{mounts.transit}/keys": ["list"],
-        f"{mounts.database}/rotate-role/*": _UPDATE,
-        f"{mounts.database}/static-roles": ["list"],
-        f"auth/approle/role/{prefix}-{APP}/secret-id": _UPDATE,
+        f"{database}/static-creds/*": ["read"],
+        f"{database}/rotate-role/*": _UPDATE,
+        f"{database}/static-roles": ["list"],
     }
 
 
-def policy_document(prefix: str, identity: str) -> str:
+def policy_document(prefix: str, identity: str, database_mount: str = "") -> str:
     """The policy as the vault takes it (JSON, which is also HCL)."""
-    return json.dumps(
-        {"path": {path: {"capabilities": can} for path, can in policy(prefix, identity).items()}}, indent=2
-    )
+    paths = policy(prefix, identity, database_mount)
+    return json.dumps({"path": {path: {"capabilities": can} for path, can in paths.items()}}, indent=2)
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,13 @@ class Provisioner:
     ca_file: Path
     token: str
 
-    def make(self, prefix: str, folder: Path) -> dict[str, AppRole]:
+    def make(self, prefix: str, folder: Path, *, database_mount: str = "") -> dict[str, AppRole]:
         """Engines, policies, roles and secret ids, where they are missing. Gives how each identity signs in.
 
         Args:
             prefix: the app's.
             folder: where the secret ids are kept, mode 0600.
+            database_mount: the database engine, when it is not `<prefix>/database`.
         """
         with self._client() as client:
             mounts = Mounts(prefix)
@@ -95,7 +102,40 @@ class Provisioner:
                 client.adapter.post(f"/v1/{mounts.transit}/config/keys", json={"disable_upsert": True})
             if "approle/" not in client.sys.list_auth_methods()["data"]:
                 _unless_there(lambda: client.sys.enable_auth_method("approle"))
-            return {identity: self._identity(client, prefix, identity, folder) for identity in (APP, OPERATOR)}
+            self._first_master(client, mounts)
+            return {one: self._identity(client, prefix, one, folder, database_mount) for one in (APP, OPERATOR)}
+
+    def give_passwords(self, mount: str, url: str, roles: Sequence[str], *, renew: bool) -> None:
+        """Hand the passwords of database roles to the vault: a static role of its database engine for each.
+
+        Args:
+            mount: the engine's path; one a server, since roles are the server's.
+            url: how the vault reaches the server, as somebody who may change those passwords.
+            roles: their names.
+            renew: set new passwords, for a server that does not know the ones the vault has.
+        """
+        with self._client() as client:
+            if f"{mount}/" not in client.sys.list_mounted_secrets_engines()["data"]:
+                _unless_there(lambda: client.sys.enable_secrets_engine("database", path=mount))
+            client.adapter.post(
+                f"/v1/{mount}/config/server",
+                json={
+                    "plugin_name": "postgresql-database-plugin",
+                    "connection_url": url,
+                    "allowed_roles": list(roles),
+                    # or the statement log of the server would show the password
+                    "password_authentication": "scram-sha-256",
+                },
+            )
+            there = _listed(client, f"/v1/{mount}/static-roles")
+            for role in roles:
+                if role not in there:
+                    client.adapter.post(
+                        f"/v1/{mount}/static-roles/{role}",
+                        json={"db_name": "server", "username": role, "rotation_period": f"{PASSWORD_LIFETIME_S}s"},
+                    )
+                elif renew:
+                    client.adapter.post(f"/v1/{mount}/rotate-role/{role}", json={})
 
     def remove(self, prefix: str) -> None:
         """Take everything of an app away: its keys are destroyed with their engine."""
@@ -113,9 +153,14 @@ class Provisioner:
             there = client.sys.list_mounted_secrets_engines()["data"]
         return sorted(path.removesuffix("/kv/") for path in there if path.endswith("/kv/"))
 
-    def _identity(self, client: hvac.Client, prefix: str, identity: str, folder: Path) -> AppRole:
+    def _first_master(self, client: hvac.Client, mounts: Mounts) -> None:
+        with suppress(hvac.exceptions.InvalidRequest):  # there is one
+            body = {"data": dict(new_master()), "options": {"cas": 0}}
+            client.adapter.post(f"/v1/{mounts.kv}/data/{MASTER}", json=body)
+
+    def _identity(self, client: hvac.Client, prefix: str, identity: str, folder: Path, database_mount: str) -> AppRole:
         name = f"{prefix}-{identity}"
-        client.sys.create_or_update_policy(name, policy_document(prefix, identity))
+        client.sys.create_or_update_policy(name, policy_document(prefix, identity, database_mount))
         client.auth.approle.create_or_update_approle(
             name, token_policies=[name], token_ttl=f"{TOKEN_LIFETIME_S}s", token_max_ttl=f"{TOKEN_LIFETIME_MAX_S}s",
             token_no_default_policy=False, secret_id_num_uses=0, bind_secret_id=True,
@@ -125,8 +170,12 @@ class Provisioner:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         role = AppRole(role_id, secret_file)
         if not secret_file.exists() or not self._works(client, role):
-            wrapped = client.auth.approle.generate_secret_id(name, wrap_ttl=f"{WRAPPING_LIFETIME_S}s")
-            replace_private(secret_file, WRAPPING_PREFIX + wrapped["wrap_info"]["token"])
+            if identity == APP:
+                wrapped = client.auth.approle.generate_secret_id(name, wrap_ttl=f"{WRAPPING_LIFETIME_S}s")
+                text = WRAPPING_PREFIX + wrapped["wrap_info"]["token"]
+            else:  # not every operator's command comes within the wrapping's lifetime
+                text = client.auth.approle.generate_secret_id(name)["data"]["secret_id"]
+            write_private(secret_file, text.encode())
         return role
 
     def _works(self, client: hvac.Client, role: AppRole) -> bool:
@@ -158,6 +207,14 @@ class _Closing:
 
     def __exit__(self, *_: object) -> None:
         self._session.close()
+
+
+def _listed(client: hvac.Client, path: str) -> list[str]:
+    try:
+        answer: Any = client.adapter.list(path)
+    except hvac.exceptions.InvalidPath:
+        return []
+    return list(answer["data"]["keys"])
 
 
 def scratch_prefix() -> str:

@@ -18,8 +18,10 @@ import asyncpg
 from seawall.audit import append_as
 from seawall.core.errors import Refused
 from seawall.core.events import TenantChange
+from seawall.store.pool import PasswordSource
 from seawall.store.roles import OWNER
 
+CONNECT_TIMEOUT_S = 10
 Change = Literal["suspended", "resumed", "exported", "erasing", "erased"]
 
 
@@ -40,14 +42,17 @@ class Tenant:
 
 
 @asynccontextmanager
-async def as_operator(migrator_url: str) -> AsyncIterator[asyncpg.Connection]:
+async def as_operator(migrator_url: str, password: PasswordSource | None = None) -> AsyncIterator[asyncpg.Connection]:
     """A connection that is the owner of Seawall's schema, by the one role that may become it.
+
+    Args:
+        password: where that role's password comes from when the URL holds none.
 
     Raises:
         Refused: the server does not answer, or the role may not.
     """
     try:
-        connection = await asyncpg.connect(migrator_url, server_settings={"application_name": "seawall tenant"})
+        connection = await asyncpg.connect(migrator_url, password=password, timeout=CONNECT_TIMEOUT_S)
     except (OSError, asyncpg.PostgresError) as error:
         raise Refused(
             f"PostgreSQL does not let the operator in: {type(error).__name__}",

@@ -17,7 +17,7 @@ from seawall.core.errors import Refused
 from seawall.identity import fetching
 from seawall.identity.fetching import Fetcher, is_provider_url
 from seawall.identity.metadata import Metadata
-from seawall.identity.providers import Provider, Trust
+from seawall.identity.providers import ClientSecret, Provider, Trust
 from seawall.identity.refusals import ProviderAway, SignInRefused
 from seawall.identity.transactions import Secrets, challenge_of
 
@@ -78,12 +78,19 @@ class Idp:
             "idp",
             issuer=ISSUER,
             client_id="app",
-            client_secret=secret,
+            client_secret=_secret(secret),
             title="",
             fetcher=fetcher,
             production=production,
             trust=trust,
         )
+
+
+def _secret(value: str | None) -> ClientSecret:
+    async def secret() -> str | None:
+        return value
+
+    return secret
 
 
 ANSWER = {"code": "c", "state": SECRETS.state, "iss": ISSUER}
