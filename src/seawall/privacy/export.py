@@ -49,7 +49,7 @@ def opened_rows(models: Iterable[type[Any]]) -> Callable[[Any, Any], AsyncIterat
 
 
 def _identity(model: Any) -> str:
-    return next(column.name for column in model.__table__.primary_key.columns if column.name != "tenant_id")
+    return next(str(column.name) for column in model.__table__.primary_key.columns if column.name != "tenant_id")
 
 
 def _json(value: Any) -> Any:

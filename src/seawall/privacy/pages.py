@@ -9,12 +9,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any
 
+import asyncpg
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from seawall.core.decisions import passage_of, self_service
+from seawall.core.errors import Conflict
 from seawall.core.events import Erasure, Grant, SubjectCopy
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent, Resume
@@ -68,7 +70,13 @@ class PrivacyRoutes:
         if await step_ups.consume(lease, intent) is None:
             raise await step_ups.challenge(principal, intent, acr="aal2", max_age_s=MAX_AGE_S)
         rows = await erase_in(lease, principal.user_id, _holdings())
-        gone = (await lease.fetchrow("SELECT seawall.forget_me() AS gone"))["gone"]  # type: ignore[index]
+        try:
+            gone = (await lease.fetchrow("SELECT seawall.forget_me() AS gone"))["gone"]  # type: ignore[index]
+        except asyncpg.CheckViolationError:
+            raise Conflict(
+                "You are the last who holds a role that your group cannot be without. Give it to somebody first.",
+                code="last-of-role",
+            ) from None
         passage.events += [
             *(
                 Grant(

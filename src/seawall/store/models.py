@@ -38,8 +38,8 @@ class Tenanted(DeclarativeBase):
     Set `__audited__ = True` (or the kind of event, such as `"payments.refund"`) and the database refuses to commit a
     change that comes without its audit event.
 
-    Set `__subject__` to the column with the id of the person whom the sealed columns are about (`"id"` when the row is the
-    person): they get a copy of them, and may have them erased.
+    Set `__subject__` to the column with the id of the person whom the sealed columns are about, `"id"` when the row is
+    the person: they get a copy of them, and may have them erased.
     """
 
     __abstract__ = True

@@ -24,6 +24,11 @@ from seawall.tenancy.lifecycle import Tenant, order_job, record
 from seawall.tenancy.tables import Table, tenant_tables
 
 BATCH_ROWS = 5_000
+_ONLY_THEIRS = """
+SELECT p.user_id FROM seawall.tenant_people p WHERE p.tenant_id = $1
+  AND NOT EXISTS (SELECT FROM seawall.tenant_people o WHERE o.user_id = p.user_id AND o.tenant_id <> $1)
+  AND NOT EXISTS (SELECT FROM seawall.staff s WHERE s.user_id = p.user_id)
+"""
 PASS_EVERY_S = 0.5
 CLAIM_S = 60
 
@@ -117,14 +122,11 @@ class Erasure:
             ]
             await append_as(self.owner, events, tenant_id=self.tenant.id)
             await record(self.owner, self.tenant.id, "erased", rows=erased)
-            people = await self.owner.fetch(
-                """DELETE FROM seawall.users u
-                   WHERE EXISTS (SELECT FROM seawall.memberships m WHERE m.user_id = u.id AND m.tenant_id = $1)
-                     AND NOT EXISTS (SELECT FROM seawall.memberships m WHERE m.user_id = u.id AND m.tenant_id <> $1)
-                   RETURNING u.id""",
-                self.tenant.id,
-            )
+            people = await self.owner.fetch(_ONLY_THEIRS, self.tenant.id)
             await self.owner.execute("DELETE FROM seawall.tenants WHERE id = $1", self.tenant.id)
+            await self.owner.execute(
+                "DELETE FROM seawall.users WHERE id = ANY ($1)", [row["user_id"] for row in people]
+            )
         return len(people)
 
 

@@ -134,7 +134,9 @@ BEGIN
     DELETE FROM seawall.memberships m WHERE m.tenant_id = tenant AND m.user_id = person;
     DELETE FROM seawall.pseudonyms p WHERE p.tenant_id = tenant AND p.subject = person;
     DELETE FROM seawall.sessions s WHERE s.tenant_id = tenant AND s.user_id = person;
-    gone := NOT EXISTS (SELECT FROM seawall.memberships m WHERE m.user_id = person);
+    DELETE FROM seawall.tenant_people p WHERE p.tenant_id = tenant AND p.user_id = person;
+    gone := NOT EXISTS (SELECT FROM seawall.tenant_people p WHERE p.user_id = person)
+        AND NOT EXISTS (SELECT FROM seawall.staff s WHERE s.user_id = person);
     IF gone THEN
         UPDATE seawall.users SET email = 'erased-' || id || '@erased.invalid', name = '', epoch = epoch + 1,
             disabled_at = coalesce(disabled_at, now()) WHERE id = person;
