@@ -229,14 +229,21 @@ async def test_there_is_no_way_back_from_erasing(shop: ScratchDatabase) -> None:
 async def test_killed_in_the_middle_it_goes_on(shop: ScratchDatabase, tmp_path: Path) -> None:
     one, other = await Group.made(shop, 30_000), await Group.made(shop)
     (tmp_path / "seawall.toml").write_text("[app]\nname = 'shop'\n")
-    environment = os.environ | shop.development.environment()
+    environment = os.environ | {
+        "SEAWALL_DATABASE__MIGRATOR_URL": shop.url(MIGRATOR),
+        "SEAWALL_DATABASE__WORKER_URL": shop.url(WORKER),
+        "SEAWALL_DATABASE__URL": shop.url("seawall_app"),
+    }
     command = [sys.executable, "-m", "seawall", "tenant", "erase", one.slug, "--yes", "--grace-s", "0"]
     process = await asyncio.create_subprocess_exec(
         *command, "--app", str(tmp_path), env=environment, stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
-    while b"rows so far" not in await process.stderr.readline():
-        assert process.returncode is None
+    said = b""
+    while b"rows so far" not in said:
+        line = await process.stderr.readline()
+        assert line, said.decode()  # it has ended
+        said += line
     process.send_signal(signal.SIGKILL)
     await process.wait()
     assert 0 < await one.rows() < 30_001
