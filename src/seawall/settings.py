@@ -78,6 +78,8 @@ class ProviderSection(Section):
 
 class IdentitySection(Section):
     providers: dict[str, ProviderSection] = Field(default_factory=lambda: {"dev": ProviderSection(kind="development")})
+    privileged_roles: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,62}$")], ...] = ("owner", "admin")
+    """Who holds one of these can do nothing without a second factor (ASVS 6.3.3). The database enforces it."""
     step_up_lifetime_s: Annotated[int, Field(ge=10, le=3_600)] = 300
     """How long a step-up challenge may wait, and how long its approval may be used."""
     attempts_per_account: Annotated[int, Field(ge=1, le=10_000)] = 10

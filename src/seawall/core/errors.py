@@ -5,6 +5,7 @@
     └── Problem              an answer to the caller: RFC 9457 problem details, nothing else leaves
         ├── BadRequest 400 · NotSignedIn 401 · Forbidden 403 · NotFound 404 · Conflict 409
         ├── TooLarge 413 · WrongContentType 415 · Unprocessable 422 · TooMany 429 · Unavailable 503
+        ├── SecondFactorRequired 403    a privileged role wants a second factor, once a session
         └── StepUpRequired 401      a fresh factor is wanted, RFC 9470
 
 A `Refused` says *what* happened, *why* it matters and the one-line *fix*. A `Problem` carries a stable `code` and a
@@ -43,6 +44,8 @@ class Problem(SeawallError):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong"
+    location: str = ""
+    """Where people go instead of an error page."""
 
     def __init__(self, detail: str = "", *, code: str | None = None, extra: dict[str, object] | None = None) -> None:
         super().__init__(detail or self.title)
@@ -116,6 +119,18 @@ class Unavailable(Problem):
     status = 503
     code = "unavailable"
     title = "Temporarily unavailable"
+
+
+class SecondFactorRequired(Problem):
+    """The person holds a privileged role, and this session has proved one factor only (ASVS 6.3.3)."""
+
+    status = 403
+    code = "second-factor-required"
+    title = "Your role needs a second factor"
+    location = "/auth/second-factor"
+
+    def __init__(self) -> None:
+        super().__init__("Set up or prove a second factor first.", extra={"second_factor": self.location})
 
 
 class StepUpRequired(Problem):

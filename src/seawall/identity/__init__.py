@@ -3,7 +3,10 @@
     sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE (providers, tokens,
     transactions) development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
-    totp, stepup    the second factor, and approvals bound to one exact action
+    factors         second factors: totp, passkeys (ceremony, passkey_challenges), recovery; factor_gate says who may
+                    change them; privileged says whose role demands one
+    stepup          approvals bound to one exact action
+    account         what people see of themselves: factors, sessions, recovery codes
     people          roles of the caller's tenant
 
 Start at `sign_in.SignInRoutes.callback`.
@@ -25,15 +28,21 @@ from seawall.identity.account import AccountRoutes
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
+from seawall.identity.factor_gate import FactorGate
+from seawall.identity.factor_pages import FactorRoutes
+from seawall.identity.factors import Factors
 from seawall.identity.fetching import Fetcher
+from seawall.identity.passkey_pages import PasskeyRoutes
+from seawall.identity.passkeys import Passkeys
 from seawall.identity.people import Member, People
+from seawall.identity.privileged import set_privileged_roles
 from seawall.identity.providers import Provider
 from seawall.identity.sealing import Seal, master_secret
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
 from seawall.identity.stepup_pages import StepUpRoutes
 from seawall.identity.throttle import Throttle
-from seawall.identity.totp import Factors
+from seawall.identity.totp import TotpFactors
 from seawall.identity.totp_pages import TotpRoutes
 from seawall.settings import Settings
 
@@ -62,10 +71,15 @@ class Identity:
     router: APIRouter
     middleware: type[SessionCookie]
     providers: dict[str, Provider]
+    desk: Desk
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """For the life of the process; closes connections to providers at its end."""
+        """For the life of the process: tells the database which roles are privileged, and closes connections to
+        providers at its end.
+        """
+        async with self.desk.db.identity() as tx:
+            await set_privileged_roles(tx, self.desk.settings.identity.privileged_roles)
         try:
             yield
         finally:
@@ -83,23 +97,27 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(Seal(master_secret(settings), "totp")),
+        factors=Factors(TotpFactors(Seal(master_secret(settings), "totp"))),
         throttle=Throttle(db.identity),
     )
     embedded = _development(desk)
     providers = _providers(settings, embedded)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
+    passkeys = Passkeys(desk)
+    gate = FactorGate(desk, step_ups)
     router = APIRouter()
     for part in (
-        SignInRoutes(desk, providers).router,
+        SignInRoutes(desk, providers, passkeys).router,
         AccountRoutes(desk).router,
-        TotpRoutes(desk, step_ups).router,
-        StepUpRoutes(desk, step_ups).router,
+        FactorRoutes(desk, passkeys, gate).router,
+        PasskeyRoutes(desk, passkeys, gate).router,
+        TotpRoutes(desk, gate).router,
+        StepUpRoutes(desk, step_ups, passkeys).router,
         *(provider.router for provider in embedded),
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers)
+    return Identity(step_ups, People(db), router, SessionCookie, providers, desk)
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:

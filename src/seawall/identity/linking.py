@@ -68,6 +68,14 @@ async def _link_invited(tx: Any, claims: IdClaims) -> UUID:
     return user_id
 
 
+async def check_enabled(tx: Any, user_id: UUID) -> None:
+    """Raises SignInRefused when the person's account is disabled."""
+    if not await tx.fetchval(
+        "SELECT EXISTS (SELECT FROM seawall.users WHERE id = $1 AND disabled_at IS NULL)", user_id
+    ):
+        raise SignInRefused("account-disabled")
+
+
 async def tenants_of(tx: Any, user_id: UUID) -> list[TenantChoice]:
     """The live tenants where the person holds a live role, by name."""
     rows = await tx.fetch(

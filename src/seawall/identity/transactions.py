@@ -16,11 +16,16 @@ from uuid import UUID
 from seawall.core.ids import new_token, token_hash
 
 LIFETIME_S = 600
-Purpose = Literal["callback", "tenant"]
+Purpose = Literal["callback", "tenant", "passkey"]
 
 
 def _base64url(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def passkey_challenge(transaction_id: str) -> bytes:
+    """What a passkey signs to sign in on the browser that holds this transaction (32 bytes)."""
+    return hmac.digest(transaction_id.encode(), b"passkey", "sha256")
 
 
 def challenge_of(verifier: str) -> str:

@@ -56,7 +56,7 @@ class Database:
         """The person behind a live session, in one round trip; None when there is no such session.
 
         The database checks expiry, idleness, revocation, the user's epoch, suspension of the tenant and of the person,
-        and mints the signed context.
+        and mints the signed context; none for a privileged person who has proved one factor only.
         """
         async with self._app.connection() as connection:
             row = await connection.fetchrow(_ADMIT, token_hash)
@@ -68,7 +68,7 @@ class Database:
             session_id=row["session_id"],
             memberships=tuple(_membership(text) for text in row["memberships"]),
             assurance=Assurance(row["aal"], row["authenticated_at"], row["second_factor_at"]),
-            context=row["context"],
+            context=row["context"] or "",
         )
 
     async def begin(self, principal: Principal) -> Lease:

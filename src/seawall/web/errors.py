@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seawall.core.errors import NotSignedIn, Problem, StepUpRequired
+from seawall.core.errors import NotSignedIn, Problem, SecondFactorRequired
 from seawall.core.scope import Decided, Passage
 
 PROBLEM_TYPE = "application/problem+json"
@@ -83,8 +83,9 @@ _SQLSTATE = {
 def told(error: BaseException) -> Told:
     """What the caller is told about `error`. Total: whatever is not known is `internal`."""
     if isinstance(error, Problem):
-        location = error.location if isinstance(error, StepUpRequired) else ""
-        return Told(error.status, error.problem_code, error.title, error.detail, error.headers, error.extra, location)
+        return Told(
+            error.status, error.problem_code, error.title, error.detail, error.headers, error.extra, error.location
+        )
     if isinstance(error, RequestValidationError):
         fields = list(_fields(error.errors()))
         return Told(422, "unprocessable", "The request does not validate", extra={"errors": fields})
@@ -170,16 +171,22 @@ def answer(request: Request, passage: Passage, error: BaseException) -> Response
     what = told(error)
     if what.status >= 500:
         _LOG.error("failed", trace_id=passage.trace_id, status=what.status, problem=what.code, exc_info=error)
-    return respond(request, passage, what, signed_out=isinstance(error, NotSignedIn))
+    if isinstance(error, NotSignedIn) and passage.method == "GET" and not what.location:
+        what = replace(what, location=SIGN_IN_PATH)
+    return respond(request, passage, what, comes_back=isinstance(error, NotSignedIn | SecondFactorRequired))
 
 
-def respond(request: Request, passage: Passage, what: Told, *, signed_out: bool = False) -> Response:
-    """`what` as a redirect or page for people, else as problem+json."""
+def respond(request: Request, passage: Passage, what: Told, *, comes_back: bool = False) -> Response:
+    """`what` as a redirect or page for people, else as problem+json.
+
+    Args:
+        comes_back: whether people return to this address from where they are sent.
+    """
     passage.decision = Decided("refusal", what.code)
     if passage.wants_html:
         location = what.location
-        if signed_out and passage.method == "GET":
-            location = f"{SIGN_IN_PATH}?next={quote(_own_address(request), safe='/')}"
+        if location and comes_back and passage.method == "GET" and "?" not in location:
+            location += f"?next={quote(_own_address(request), safe='/')}"
         if location and "hx-request" in request.headers:
             # A fetch would follow a redirect silently and put the page into a corner of this one.
             return Response(status_code=what.status, headers={"HX-Redirect": location})
