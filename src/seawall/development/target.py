@@ -51,6 +51,15 @@ def target_document(
             "sign_out": "/auth/sign-out",
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
+            "passkeys": {
+                "enrol": "/auth/passkeys/new",
+                "add": "/auth/passkeys",
+                "prove": "/auth/second-factor",
+                "sign_in_options": "/auth/sign-in/passkey/options",
+                "sign_in": "/auth/sign-in/passkey",
+                "remove": "/auth/passkeys/{passkey}/remove",
+            },
+            "privileged_roles": list(settings.identity.privileged_roles),
         },
         "tenants": [
             {"id": str(tenant.id), "name": tenant.name, "objects": tenant.objects} for tenant in sow.tenants.values()
