@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import webauthn
+from webauthn.helpers import decode_credential_public_key
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
+from webauthn.helpers.decode_credential_public_key import DecodedRSAPublicKey
 from webauthn.helpers.structs import AttestationFormat, CredentialDeviceType
 
 from seawall.core.errors import SeawallError
@@ -33,6 +35,7 @@ FORMATS = (AttestationFormat.NONE, AttestationFormat.PACKED)
 TRANSPORTS = frozenset({"usb", "nfc", "ble", "smart-card", "hybrid", "internal"})
 FIELD_BYTES_MAX = 8_192
 CREDENTIAL_ID_BYTES_MAX = 1_023
+RSA_BITS_MIN = 2_048
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -192,7 +195,7 @@ def verify_creation(rp: RelyingParty, credential: Credential, challenge: bytes) 
     """Verify a registration against the challenge that was taken for it.
 
     Raises:
-        PasskeyProblem: with the reason `creation` or `format`.
+        PasskeyProblem: with the reason `creation`, `format` or `weak-key`.
     """
     try:
         made = webauthn.verify_registration_response(
@@ -203,11 +206,13 @@ def verify_creation(rp: RelyingParty, credential: Credential, challenge: bytes) 
             require_user_verification=USER_VERIFICATION,
             supported_pub_key_algs=list(ALGORITHMS),
         )
-        aaguid = UUID(made.aaguid)
+        aaguid, key = UUID(made.aaguid), decode_credential_public_key(made.credential_public_key)
     except Exception:  # of what strangers send, the parsers below raise anything: KeyError, RecursionError, …
         raise PasskeyProblem("creation") from None
     if made.fmt not in FORMATS:
         raise PasskeyProblem("format")
+    if isinstance(key, DecodedRSAPublicKey) and len(key.n.lstrip(b"\0")) * 8 < RSA_BITS_MIN:
+        raise PasskeyProblem("weak-key")
     if made.credential_id != credential.id:
         raise PasskeyProblem("creation")
     synced = made.credential_device_type == CredentialDeviceType.MULTI_DEVICE

@@ -17,6 +17,7 @@ from uuid import UUID
 LIFETIME_S = 300
 PENDING_MAX = 10
 """Challenges that one session may have waiting; the oldest goes first."""
+SWEEP_MAX = 100
 NONCE_BYTES = 32
 
 Purpose = Literal["enrol", "prove", "step-up"]
@@ -44,10 +45,17 @@ async def issue(tx: Any, binding: Binding) -> bytes:
     """Record a challenge and give it; expired ones are swept on the way."""
     nonce = secrets.token_bytes(NONCE_BYTES)
     challenge = binding.challenge(nonce)
+    # SKIP LOCKED: two sweeps at once must not wait for each other's rows
     await tx.execute(
-        """DELETE FROM seawall.passkey_challenges WHERE expires_at < now() OR challenge_hash IN (
+        """DELETE FROM seawall.passkey_challenges WHERE challenge_hash IN (
+             SELECT challenge_hash FROM seawall.passkey_challenges WHERE expires_at < now()
+             LIMIT $1 FOR UPDATE SKIP LOCKED)""",
+        SWEEP_MAX,
+    )
+    await tx.execute(
+        """DELETE FROM seawall.passkey_challenges WHERE challenge_hash IN (
              SELECT challenge_hash FROM seawall.passkey_challenges WHERE session_id = $1
-             ORDER BY created_at DESC OFFSET $2)""",
+             ORDER BY created_at DESC OFFSET $2 FOR UPDATE SKIP LOCKED)""",
         binding.session_id,
         PENDING_MAX - 1,
     )

@@ -35,11 +35,10 @@
 
   const options = async (form) => {
     if (form.dataset.options) return JSON.parse(form.dataset.options);
-    const next = form.elements.next ? form.elements.next.value : "/";
     const answer = await fetch(form.dataset.optionsFrom, {
       method: "POST",
       headers: { Accept: "application/json", "Content-Type": "application/json" },
-      body: JSON.stringify({ next }),
+      body: JSON.stringify({ next: form.dataset.next }),
     });
     if (!answer.ok) throw new Error(`${answer.status}`);
     return (await answer.json()).options;

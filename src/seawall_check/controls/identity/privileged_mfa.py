@@ -27,7 +27,7 @@ from seawall_check.errors import Unproven
 from seawall_check.probes.http import Operation
 from seawall_check.second_factor import enrol, options_from, origin_of, routes_of
 from seawall_check.target import Target
-from seawall_check.trial import Trial
+from seawall_check.trial import Trial, problem_code
 
 control = Control(
     id="identity/privileged-mfa",
@@ -89,11 +89,10 @@ def _values(operation: Operation, persona: Persona) -> dict[str, str] | None:
 
 
 def _refused(trial: Trial, attempt: str, answer: httpx2.Response) -> None:
-    told = answer.json().get("code") if "json" in answer.headers.get("content-type", "") else None
     trial.refuse(
         attempt,
         answer,
-        ok=answer.status_code == 403 and told == CODE,
+        ok=answer.status_code == 403 and problem_code(answer) == CODE,
         expected=f"403 ({CODE})",
         of="operations",
     )
