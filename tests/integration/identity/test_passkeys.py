@@ -178,9 +178,7 @@ async def test_a_copy_is_refused_and_its_owner_told(house: House, browser: Brows
     assert (await enter(house, passkey))[1] == 200
     assert (await enter(house, passkey, count=1))[1] == 400
     (alert,) = await house.events("identity.factor-alert")
-    assert (alert["user_id"], alert["passkey"], alert["alert"]) == (ann, told["passkey"], "cloned-counter") or (
-        str(alert["user_id"]) == str(ann)
-    )
+    assert (alert["user_id"], alert["passkey"], alert["alert"]) == (str(ann), told["passkey"], "cloned-counter")
     assert "A copy of this passkey may exist" in (await browser.get("/auth/account")).text
     assert (await enter(house, passkey))[1] == 200
 
@@ -212,11 +210,11 @@ async def test_a_credential_is_of_one_person(house: House, browser: Browser, ten
     assert (await eve.post(f"{ADD}/{rows[0]['id']}", headers=JSON, json={"name": "mine"})).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["", "   ", "x" * 61, "a\nb", "\x00"])
-async def test_names_are_bounded(browser: Browser, name: str) -> None:
+async def test_names_are_bounded(browser: Browser) -> None:
     _, told = await add(browser)
-    answer = await browser.post(f"{ADD}/{told['passkey']}", headers=JSON, json={"name": name})
-    assert answer.status_code == 422
+    for name in ("", "   ", "x" * 61, "a\nb", "\x00"):
+        answer = await browser.post(f"{ADD}/{told['passkey']}", headers=JSON, json={"name": name})
+        assert answer.status_code in {400, 422}, name
 
 
 async def test_further_factors_and_removals_need_one_that_is_there(house: House, browser: Browser) -> None:
@@ -314,32 +312,31 @@ async def test_eight_uses_of_one_recovery_code(house: House, browser: Browser) -
     assert sorted(answer.status_code for answer in await asyncio.gather(*sent)) == [200, 403, 403, 403, 403]
 
 
+BAD_BODIES: list[dict[str, Any]] = [
+    {"json": {"credential": {}}},
+    {"json": {"credential": "[]"}},
+    {"json": {"credential": [1]}},
+    {"json": {"credential": {"id": "a", "rawId": "a", "response": {"clientDataJSON": "e30"}}}},
+    {"json": {"credential": {"id": 1, "rawId": 1, "response": []}}},
+    {"json": {"credential": "x" * 40_000}},
+    {"json": {"credential": {"response": "x" * 40_000}}},
+    {"json": {"credential": {}, "admin": "1"}},
+    {"content": b'{"credential":{},"credential":{}}', "headers": {**JSON, "Content-Type": "application/json"}},
+    {"data": {"credential": "{" * 5_000}},
+    {"data": {"credential": "x" * 40_000}},
+]
+
+
 @pytest.mark.parametrize("path", [ADD, PROVE, SIGN_IN])
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"json": {"credential": {}}},
-        {"json": {"credential": "[]"}},
-        {"json": {"credential": [1]}},
-        {"json": {"credential": {"id": "a", "rawId": "a", "response": {"clientDataJSON": "e30"}}}},
-        {"json": {"credential": {"id": 1, "rawId": 1, "response": []}}},
-        {"json": {"credential": "x" * 40_000}},
-        {"json": {"credential": {"response": "x" * 40_000}}},
-        {"json": {"credential": {}, "admin": "1"}},
-        {"content": b'{"credential":{},"credential":{}}', "headers": {**JSON, "Content-Type": "application/json"}},
-        {"data": {"credential": "{" * 5_000}},
-        {"data": {"credential": "x" * 40_000}},
-    ],
-    ids=range(11),
-)
-async def test_bad_input(house: House, browser: Browser, path: str, body: dict[str, Any]) -> None:
-    who = browser
-    if path == SIGN_IN:
-        who = house.browser()
-        await who.post(f"{SIGN_IN}/options", headers=JSON, json={})
-    answer = await who.post(path, **{"headers": JSON, **body})
-    assert answer.status_code in {400, 403, 422}, answer.text
-    assert "Traceback" not in answer.text
+async def test_bad_input(house: House, browser: Browser, path: str) -> None:
+    for body in BAD_BODIES:
+        who = browser
+        if path == SIGN_IN:
+            who = house.browser()
+            await who.post(f"{SIGN_IN}/options", headers=JSON, json={})
+        answer = await who.post(path, **{"headers": JSON, **body})
+        assert answer.status_code in {400, 403, 422}, (body, answer.text)
+        assert "Traceback" not in answer.text
     assert await house.scratch.owner.fetchval("SELECT count(*) FROM seawall.passkeys") == 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from tests.integration.identity.conftest import JSON, ORIGIN, Browser, House
@@ -12,7 +12,7 @@ from tests.integration.identity.test_sessions_and_factors import enrol, scope_of
 
 from seawall.core.errors import SecondFactorRequired
 from seawall.core.ids import token_hash
-from seawall.core.scope import Membership
+from seawall.core.scope import Membership, Passage
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ async def test_the_database_gives_such_a_session_no_tenant(house: House, browser
     assert (half.context, half.owes_second_factor) == ("", True)
     with pytest.raises(Exception, match="malformed"):
         await database.begin(half)
-    scope = await scope_of(house, browser)
+    passage = Passage(house, "t" * 32, "n", "POST", "/", wants_html=False, principal=half, admitted=True)  # type: ignore[arg-type]
     with pytest.raises(SecondFactorRequired):
-        await scope.transaction()
+        await passage.begin()
     await add(browser)
     whole = await database.admit(token_hash(browser.token or ""))
     assert whole is not None
@@ -94,16 +94,18 @@ async def test_the_database_gives_such_a_session_no_tenant(house: House, browser
 
 
 @pytest.mark.parametrize(
-    ("role", "scope", "owed"),
-    [("owner", None, True), ("admin", "Venue", True), ("owners", None, False), ("manager", "Venue", False)],
+    ("role", "owed"),
+    [
+        (Membership("owner"), True),
+        (Membership("admin", "Venue", uuid4()), True),
+        (Membership("owners"), False),
+        (Membership("manager", "Venue", uuid4()), False),
+    ],
 )
-async def test_which_roles_and_whatever_their_scope(
-    house: House, tenant: UUID, ann: UUID, role: str, scope: str | None, owed: bool
-) -> None:
+async def test_which_roles_and_whatever_their_scope(house: House, ann: UUID, role: Membership, owed: bool) -> None:
     browser = house.browser()
     await browser.sign_in("ann@example.com")
-    people, granter = house.identity.people, await scope_of(house, browser)
-    await people.grant(granter, ann, Membership(role, scope, tenant if scope else None))
+    await house.identity.people.grant(await scope_of(house, browser), ann, role)
     await browser.sign_in("ann@example.com")
     assert (await browser.get("/auth/me", JSON)).json()["second_factor_owed"] is owed
 
