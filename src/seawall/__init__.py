@@ -13,19 +13,24 @@ if TYPE_CHECKING:
     from seawall.core.scope import Membership, Tenant
     from seawall.store.models import Tenanted, object_id, refers_to
     from seawall.store.prepared import prepared
+    from seawall.store.sealed import Sealed, not_personal, sealed
+    from seawall.store.sealing import equal
     from seawall.web import money, page
 
 __all__ = [
     "Body",
     "Membership",
     "Scope",
+    "Sealed",
     "Seawall",
     "Tenant",
     "Tenanted",
     "Visible",
+    "equal",
     "may",
     "may_list",
     "money",
+    "not_personal",
     "object_id",
     "page",
     "prepared",
@@ -33,6 +38,7 @@ __all__ = [
     "refers_to",
     "reveal",
     "reveal_all",
+    "sealed",
     "seen_with",
     "self_service",
 ]
@@ -44,6 +50,8 @@ _HOMES = {
     "seawall.core.scope": ("Membership", "Tenant"),
     "seawall.store.models": ("Tenanted", "object_id", "refers_to"),
     "seawall.store.prepared": ("prepared",),
+    "seawall.store.sealed": ("Sealed", "not_personal", "sealed"),
+    "seawall.store.sealing": ("equal",),
     "seawall.web": ("money", "page"),
 }
 

@@ -14,7 +14,7 @@ import gc
 import importlib
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -22,13 +22,17 @@ import structlog
 from fastapi import FastAPI
 from sqlalchemy.exc import IntegrityError
 
-from seawall import access, audit, identity, tenancy, web
+from seawall import access, audit, identity, privacy, secrets, tenancy, web
 from seawall.core.errors import Conflict, Refused
 from seawall.core.events import Event
 from seawall.core.scope import Principal
+from seawall.core.vault import Vault
 from seawall.settings import Settings, load
 from seawall.store.database import Database
 from seawall.store.lease import Lease
+from seawall.store.models import Tenanted
+from seawall.store.roles import APP
+from seawall.store.sealed import sealed_models
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -68,7 +72,14 @@ class Seawall:
 
         # The map. Order matters only where a comment says so.
         self.pages = web.include(app, settings=self.settings, template_packages=[("identity", identity.TEMPLATES)])
-        self.identity = identity.include(app, settings=self.settings, database=lambda: self.database)
+        self.secrets = secrets.include(self.settings)
+        self.identity = identity.include(
+            app,
+            settings=self.settings,
+            database=lambda: self.database,
+            master=self.secrets.master,
+            client_secret=self.secrets.client_secret,
+        )
         self.engine = access.include(app, settings=self.settings, policies=self.settings.root / "policies")
         self._wall(app)
         self._live_with(app)
@@ -85,6 +96,21 @@ class Seawall:
                 fix="run the app with `seawall dev`, `seawall serve`, or within its lifespan",
             )
         return self._database
+
+    @property
+    def vault(self) -> Vault:
+        """The app's vault.
+
+        Raises:
+            Refused: there is none: what needs keys that never leave a vault cannot run.
+        """
+        if self.secrets.vault is None:
+            raise Refused(
+                "there is no vault: [secrets] address is not set",
+                why="the keys of tenants never leave it",
+                fix="run the app with `seawall dev` (it brings one), or set [secrets] address, docs/guide/secrets.md",
+            )
+        return self.secrets.vault
 
     @property
     def step_ups(self) -> Any:
@@ -156,8 +182,25 @@ class Seawall:
             Refused: by the first gate that finds something.
         """
         self.check_routes()
-        async with self._connected():
+        async with self.secrets.running(), self._connected():
             pass
+
+    @asynccontextmanager
+    async def rotation(self, *, wait: bool = True) -> AsyncIterator[secrets.Rotation]:
+        """What `seawall rotate` works with: the app's settings with the operator's identity, not serving.
+
+        Args:
+            wait: leave what is in use its time before the old secret is refused.
+
+        Raises:
+            Refused: there is no vault, or it or the database does not let the operator in.
+        """
+        async with self.secrets.running(), self._connected() as self._database:
+            # headings that keep keys of their own add their rotators here
+            rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
+            assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
+            yield secrets.Rotation(self.secrets.vault, rotators)
+        self._database = None
 
     # Wiring ------------------------------------------------------------------------------------------------------
 
@@ -187,6 +230,7 @@ class Seawall:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Database]:
         """The database, open and inspected."""
+        privacy.check_models(mapper.class_ for mapper in Tenanted.registry.mappers)
         database = self.settings.database
         if database.url is None or database.identity_url is None:
             raise Refused(
@@ -199,17 +243,34 @@ class Seawall:
             database.identity_url.get_secret_value(),
             size=database.pool_size,
             statement_timeout_ms=database.statement_timeout_ms,
+            passwords=self.secrets.password,
         )
         try:
             async with opened.as_app() as connection:
                 await tenancy.inspect(connection)
-            yield opened
+                sealed = await privacy.check_columns(connection, sealed_models)
+            async with self._keys(opened) if sealed else nullcontext():
+                yield opened
         finally:
             await opened.close()
 
     @asynccontextmanager
+    async def _keys(self, opened: Database) -> AsyncIterator[None]:
+        """The keyring that opens sealed columns, in every transaction of this process."""
+        database = self.settings.database
+        assert database.url is not None  # noqa: S101 - for the type checker
+        async with privacy.keyring(
+            database.url.get_secret_value(),
+            self.vault.transit,
+            password=self.secrets.password(APP),
+            statement_timeout_ms=database.statement_timeout_ms,
+        ) as ring:
+            opened.use(ring)
+            yield
+
+    @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
-        async with self._connected() as self._database:
+        async with self.secrets.running(), self._connected() as self._database:
             self._reads = audit.ReadBatch(self._database)
             self._reads.start()
             try:

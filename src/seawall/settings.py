@@ -1,12 +1,13 @@
 """Settings: `seawall.toml`, overridden by environment variables `SEAWALL_<SECTION>__<NAME>`.
 
-Secrets are never in `seawall.toml`; a client secret or a database password comes from the environment. Every bound has
-its unit in its name.
+Secrets are never in `seawall.toml`: they come from the vault (`[secrets]`), or from the environment where there is
+none. Every bound has its unit in its name.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -57,6 +58,34 @@ class DatabaseSection(Section):
     statement_timeout_ms: Annotated[int, Field(ge=100, le=600_000)] = 15_000
 
 
+class SecretsSection(Section):
+    """Where the vault is (OpenBao or HashiCorp Vault), and as whom the app signs in to it.
+
+    Without `address`, `seawall dev` brings an embedded one; production takes secrets from the environment then.
+    """
+
+    address: Annotated[str, Field(pattern=r"^(https://[^/?#]+)?$")] = ""
+    prefix: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
+    """The app's engines are `<prefix>/kv`, `<prefix>/transit`, `<prefix>/database`; default: the app's name."""
+    database_mount: str = ""
+    """The database engine, when it is not `<prefix>/database`."""
+    auth: Literal["approle", "kubernetes", "token-file"] = "approle"
+    auth_mount: str = ""
+    """Where that method is mounted; default: its own name."""
+    role: str = ""
+    """AppRole's role id (no secret), or the name of the Kubernetes role."""
+    credential_file: Path | None = None
+    """AppRole's secret id, plain or `wrapped:…`; the service account's token; or the agent's token. Mode 0600."""
+    ca_file: Path | None = None
+    """The authority of the vault's certificate; default: the system's."""
+    namespace: str = ""
+    timeout_ms: Annotated[int, Field(ge=100, le=30_000)] = 3_000
+    refresh_s: Annotated[float, Field(ge=0.2, le=60)] = 5.0
+    """How often the versions of the master secret are read anew; a rotation takes five times this."""
+    embedded_directory: Path | None = None
+    """Where the embedded vault keeps its data; default `.seawall/vault` beside the app."""
+
+
 class SessionSection(Section):
     """ASVS 7.3.1, 7.3.2: both timeouts always hold."""
 
@@ -74,17 +103,28 @@ class ProviderSection(Section):
     title: str = ""
     email_domains: tuple[str, ...] = ()
     """Domains this provider speaks for: an invited account is linked by *verified* email only within them."""
+    tenants: tuple[str, ...] = ()
+    """Slugs of the only tenants that people may enter through it; empty for a provider of everybody. A customer's own
+    provider must never open another customer's door."""
+    acr_values: tuple[str, ...] = ()
+    """Authentication contexts to ask for, of which the ID token must say one, such as the provider's name for MFA."""
+    max_age_s: Annotated[int, Field(ge=0, le=2_592_000)] | None = None
+    """At every sign-in the person must have authenticated there within so many seconds."""
 
 
 class IdentitySection(Section):
     providers: dict[str, ProviderSection] = Field(default_factory=lambda: {"dev": ProviderSection(kind="development")})
     privileged_roles: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,62}$")], ...] = ("owner", "admin")
     """Who holds one of these can do nothing without a second factor (ASVS 6.3.3). The database enforces it."""
+    passkey_sign_in: bool = True
+    """Whether a passkey signs in by itself. Off, all go through a provider, and passkeys prove second factors only."""
     step_up_lifetime_s: Annotated[int, Field(ge=10, le=3_600)] = 300
     """How long a step-up challenge may wait, and how long its approval may be used."""
     attempts_per_account: Annotated[int, Field(ge=1, le=10_000)] = 10
     attempts_per_network: Annotated[int, Field(ge=1, le=100_000)] = 100
     attempts_window_s: Annotated[int, Field(ge=1, le=86_400)] = 300
+    sign_ins_per_network: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """How many sign-ins a network (IPv4 /24, IPv6 /64) may begin in `attempts_window_s`."""
 
 
 class WebSection(Section):
@@ -115,9 +155,10 @@ class Settings(BaseSettings):
     root: Path = Path()
     """The app's folder."""
     secret_key: SecretStr | None = None
-    """32 bytes or more, base64url: seals TOTP secrets until the vault does. Development makes its own."""
+    """32 bytes or more, base64url: the master secret where there is no vault. Development makes its own."""
     app: AppSection = AppSection()
     database: DatabaseSection = DatabaseSection()
+    secrets: SecretsSection = SecretsSection()
     session: SessionSection = SessionSection()
     identity: IdentitySection = IdentitySection()
     web: WebSection = WebSection()
@@ -143,10 +184,10 @@ class Settings(BaseSettings):
             for name, value in {
                 "database.url (DATABASE_URL)": self.database.url,
                 "database.identity_url": self.database.identity_url,
-                "secret_key": self.secret_key,
+                "secrets.address (or secret_key)": self.secrets.address or self.secret_key,
                 "web.public_origin": self.web.public_origin or None,
             }.items()
-            if value is None
+            if not value
         ]
         if missing:
             raise ValueError(f"production needs {', '.join(missing)}")
@@ -157,6 +198,11 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.env == "production"
+
+    @property
+    def vault_prefix(self) -> str:
+        """`[secrets] prefix`, or the app's name in lower case with dashes."""
+        return self.secrets.prefix or re.sub(r"[^a-z0-9]+", "-", self.app.name.lower()).strip("-") or "app"
 
     @property
     def state_directory(self) -> Path:

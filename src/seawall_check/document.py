@@ -69,6 +69,28 @@ class Passkeys(Part):
     """POST removes the one in place of `{passkey}`."""
 
 
+class Command(Part):
+    """A command of the app's operator. `{tenant}` and `{slug}` in `argv` become those of one tenant."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = Field(default_factory=dict)
+
+
+class Sealed(Part):
+    """Columns that are encrypted under keys of their tenant, and what can be done with those keys."""
+
+    columns: tuple[str, ...]
+    """`schema.table.column`; the table's primary key is the tenant's column and one more."""
+    keys_table: str = "seawall.tenant_keys"
+    """Where wrapped keys are; it has the tenant's column."""
+    keys_query: str = "SELECT tenant_id::text AS tenant, state, wrapped FROM seawall.tenant_keys"
+    """Run by the owner: one row a key. `wrapped` is what the vault gave, or NULL when the key is gone."""
+    broken_kind: str = "privacy.seal"
+    """The kind of the audit event of a value that did not open."""
+    rotate: Command | None = None
+    destroy: Command | None = None
+
+
 class SignIn(Part):
     """The paths and field names of the app's sign-in form."""
 
@@ -91,6 +113,7 @@ class Tenant(Part):
 
     id: str
     name: str
+    slug: str = ""
     objects: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
@@ -114,6 +137,7 @@ class Document(Part):
     openapi_path: str = "/openapi.json"
     source: Path | None = None
     database: DatabaseAccess | None = None
+    sealed: Sealed | None = None
     sign_in: SignIn | None = None
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx2
 
 from seawall_check.config import CheckConfig
-from seawall_check.document import DatabaseAccess, Document, Persona, SignIn, Tenant, parse
+from seawall_check.document import DatabaseAccess, Document, Persona, Sealed, SignIn, Tenant, parse
 from seawall_check.errors import CheckError, DidNotStart, Unproven
 from seawall_check.redact import Redactor
 from seawall_check.second_factor import enrol, prove
@@ -99,6 +99,13 @@ class Target:
         if self.document.database is None:
             raise Unproven("target.json names no database")
         return self.document.database
+
+    @property
+    def sealed(self) -> Sealed:
+        """Raises Unproven when the app names no sealed columns."""
+        if self.document.sealed is None or not self.document.sealed.columns:
+            raise Unproven("target.json names no sealed columns")
+        return self.document.sealed
 
     @property
     def sign_in(self) -> SignIn:

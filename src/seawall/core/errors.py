@@ -15,7 +15,7 @@ data.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SeawallError(Exception):
@@ -53,6 +53,8 @@ class Problem(SeawallError):
         self.problem_code = code or self.code
         self.extra = extra or {}
         self.headers: dict[str, str] = {}
+        self.events: tuple[Any, ...] = ()
+        """Audit events (`core.events.Event`) that the wall records with the refusal."""
 
 
 class BadRequest(Problem):

@@ -40,6 +40,24 @@ class SignOut(Event):
     everywhere: bool = False
 
 
+class ProviderLogout(Event):
+    """A provider ended sessions that it had vouched for (back-channel logout). `reason` says why it was refused."""
+
+    kind = "identity.provider-logout"
+    provider: str
+    sessions_ended: int = 0
+    reason: str = ""
+
+
+class Link(Event):
+    """An account at one more provider was linked to a person, or taken from them."""
+
+    kind = "identity.link"
+    user_id: str
+    provider: str
+    change: Literal["linked", "unlinked"]
+
+
 class FactorChange(Event):
     """A second factor was enrolled or removed, or recovery codes were made anew."""
 
@@ -119,3 +137,31 @@ class LostReads(Event):
     kind = "audit.lost-reads"
     outcome: Outcome = "failure"
     count: int
+
+
+class TenantKeyChange(Event):
+    """A tenant's keys changed. `version` is the data key's, or the key-encryption key's for `rewrapped`."""
+
+    kind = "privacy.tenant-key"
+    tenant: str
+    change: Literal["created", "rotated", "rewrapped", "retired", "destroyed"]
+    version: int = 0
+
+
+class Resealed(Event):
+    """Rows of one table were sealed anew under a newer data key; nothing that they say has changed."""
+
+    kind = "privacy.resealed"
+    table: str
+    rows: int
+    version: int
+
+
+class SealFailure(Event):
+    """A sealed value did not open in its cell: it was altered or moved, or its key is not accepted any more."""
+
+    kind = "privacy.seal"
+    outcome: Outcome = "failure"
+    column: str
+    object_id: str
+    reason: str

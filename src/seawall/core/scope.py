@@ -7,6 +7,7 @@ Handlers never see it: they get a `Scope`, which offers only what a decided requ
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from seawall.core.sealing import TenantKeys
     from seawall.core.stepup import StepUps
 
 T = TypeVar("T")
@@ -135,6 +137,12 @@ class Transaction(Protocol):
 
     async def session(self) -> AsyncSession:
         """The ORM session that rides on this transaction; opened at the first call."""
+        ...
+
+    async def keys(self, envelopes: Iterable[bytes] = ()) -> TenantKeys | None:
+        """The tenant's keys for sealed columns, asked for anew when one of these envelopes names a version that is not
+        known yet. They may be locked. None where the app has no keyring.
+        """
         ...
 
 

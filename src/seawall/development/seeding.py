@@ -44,6 +44,7 @@ class Persona:
 class SownTenant:
     id: UUID
     name: str
+    slug: str
     objects: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -62,7 +63,7 @@ class Sow:
         tenant_id: UUID = await self._owner.fetchval(
             "INSERT INTO seawall.tenants (slug, name) VALUES ($1, $2) RETURNING id", slug, name
         )
-        self.tenants[tenant_id] = SownTenant(tenant_id, name)
+        self.tenants[tenant_id] = SownTenant(tenant_id, name, slug)
         return tenant_id
 
     async def person(

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from seawall.core.events import SealFailure
 from seawall.development.certificates import Certificates
 from seawall.development.database import DevelopmentDatabase
 from seawall.development.seeding import Sow
+from seawall.development.vault import DevelopmentVault
+from seawall.secrets import OPERATOR
 from seawall.settings import Settings
 from seawall.store.roles import APP
+from seawall.store.sealed import doors_of, sealed_models
 from seawall.store.walls import APP_SCHEMA
 
 TARGET_VERSION = 1
 
 
 def target_document(
-    settings: Settings, base_url: str, certificates: Certificates, database: DevelopmentDatabase, sow: Sow
+    settings: Settings,
+    base_url: str,
+    *,
+    certificates: Certificates,
+    database: DevelopmentDatabase,
+    vault: DevelopmentVault,
+    sow: Sow,
 ) -> dict[str, Any]:
     """The target file's content."""
     return {
@@ -41,6 +52,7 @@ def target_document(
             "audit_query": "SELECT id, tx, at, tenant_id, user_id, session_id, kind, outcome, body"
             " FROM seawall.audit_events ORDER BY id",
         },
+        "sealed": _sealed(database, vault),
         "sign_in": {
             "start": "/auth/sign-in?provider=dev",
             "callback": "/auth/callback/dev",
@@ -62,7 +74,8 @@ def target_document(
             "privileged_roles": list(settings.identity.privileged_roles),
         },
         "tenants": [
-            {"id": str(tenant.id), "name": tenant.name, "objects": tenant.objects} for tenant in sow.tenants.values()
+            {"id": str(tenant.id), "name": tenant.name, "slug": tenant.slug, "objects": tenant.objects}
+            for tenant in sow.tenants.values()
         ],
         "personas": [
             {
@@ -76,6 +89,21 @@ def target_document(
             }
             for persona in sow.personas.values()
         ],
+    }
+
+
+def _sealed(database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str, Any]:
+    """The sealed columns, and the operator's commands that change the keys they are under."""
+    columns = [f"{APP_SCHEMA}.{door.label.text}" for model in sealed_models for door in doors_of(model)]
+    environment = database.environment() | vault.environment(OPERATOR)
+    keys = [sys.executable, "-m", "seawall", "keys"]
+    return {
+        "columns": sorted(columns),
+        "keys_table": "seawall.tenant_keys",
+        "keys_query": "SELECT tenant_id::text AS tenant, state, wrapped FROM seawall.tenant_keys",
+        "broken_kind": SealFailure.kind,
+        "rotate": {"argv": [*keys, "rotate", "{tenant}"], "env": environment},
+        "destroy": {"argv": [*keys, "destroy", "{tenant}", "--confirm", "{slug}"], "env": environment},
     }
 
 

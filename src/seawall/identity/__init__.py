@@ -1,7 +1,8 @@
 """identity: who is calling.
 
-    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE (providers, tokens,
-    transactions) development/    the embedded provider of the first run
+    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE
+    identities      linking further providers; logout: a provider ends its sessions (back-channel)
+    development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
     factors         second factors: totp, passkeys (ceremony, passkey_challenges), recovery; factor_gate says who may
                     change them; privileged says whose role demands one
@@ -24,6 +25,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from seawall.core.errors import Refused
+from seawall.core.master import MasterSecret
 from seawall.identity.account import AccountRoutes
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
@@ -32,12 +34,15 @@ from seawall.identity.factor_gate import FactorGate
 from seawall.identity.factor_pages import FactorRoutes
 from seawall.identity.factors import Factors
 from seawall.identity.fetching import Fetcher
+from seawall.identity.identities import IdentityRoutes
+from seawall.identity.logout import BackChannelRoutes
 from seawall.identity.passkey_pages import PasskeyRoutes
 from seawall.identity.passkeys import Passkeys
 from seawall.identity.people import Member, People
 from seawall.identity.privileged import set_privileged_roles
-from seawall.identity.providers import Provider
-from seawall.identity.sealing import Seal, master_secret
+from seawall.identity.providers import ClientSecret, Provider, Trust
+from seawall.identity.resealing import Resealer, SealedColumn
+from seawall.identity.sealing import Seal
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
 from seawall.identity.stepup_pages import StepUpRoutes
@@ -72,6 +77,7 @@ class Identity:
     middleware: type[SessionCookie]
     providers: dict[str, Provider]
     desk: Desk
+    reseal: Resealer
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -87,27 +93,46 @@ class Identity:
                 await provider.close()
 
 
-def include(app: FastAPI, *, settings: Settings, database: Callable[[], IdentityDatabase]) -> Identity:
+def include(
+    app: FastAPI,
+    *,
+    settings: Settings,
+    database: Callable[[], IdentityDatabase],
+    master: MasterSecret,
+    client_secret: Callable[[str, str | None], ClientSecret] | None = None,
+) -> Identity:
     """Add identity's routes to the app.
+
+    Args:
+        app: the app.
+        settings: the app's.
+        database: opens later.
+        master: what small secrets are sealed under.
+        client_secret: gives, for a provider's name and what settings hold, where our secret there comes from; by
+            default what settings hold.
 
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
     """
     db = Later(database)
+    totp_seal = Seal(master, "totp")
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(TotpFactors(Seal(master_secret(settings), "totp"))),
+        factors=Factors(TotpFactors(totp_seal)),
         throttle=Throttle(db.identity),
     )
     embedded = _development(desk)
-    providers = _providers(settings, embedded)
+    providers = _providers(settings, embedded, client_secret or _as_set)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     passkeys = Passkeys(desk)
     gate = FactorGate(desk, step_ups)
     router = APIRouter()
+    sign_in = SignInRoutes(desk, providers, passkeys)
     for part in (
-        SignInRoutes(desk, providers, passkeys).router,
+        sign_in.router,
+        BackChannelRoutes(desk, providers).router,
+        IdentityRoutes(desk, step_ups, sign_in, providers).router,
         AccountRoutes(desk).router,
         FactorRoutes(desk, passkeys, gate).router,
         PasskeyRoutes(desk, passkeys, gate).router,
@@ -117,7 +142,15 @@ def include(app: FastAPI, *, settings: Settings, database: Callable[[], Identity
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers, desk)
+    sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
+    return Identity(step_ups, People(db), router, SessionCookie, providers, desk, Resealer(db.identity, sealed))
+
+
+def _as_set(_provider: str, value: str | None) -> ClientSecret:
+    async def secret() -> str | None:
+        return value
+
+    return secret
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:
@@ -126,7 +159,11 @@ def _development(desk: Desk) -> list[DevelopmentProvider]:
     return [DevelopmentProvider(desk, clients)] if clients else []
 
 
-def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[str, Provider]:
+def _providers(
+    settings: Settings,
+    embedded: list[DevelopmentProvider],
+    client_secret: Callable[[str, str | None], ClientSecret],
+) -> dict[str, Provider]:
     made = {}
     for name, section in settings.identity.providers.items():
         if not _PROVIDER_NAME.fullmatch(name):
@@ -141,9 +178,11 @@ def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[
             name,
             issuer=issuer,
             client_id=section.client_id,
-            client_secret=section.client_secret.get_secret_value() if section.client_secret else None,
+            client_secret=client_secret(
+                name, section.client_secret.get_secret_value() if section.client_secret else None
+            ),
             title=section.title or ("Development sign-in" if development else name),
-            email_domains=frozenset(domain.lower() for domain in section.email_domains),
+            trust=Trust.of(section),
             fetcher=embedded[0].fetcher() if development else Fetcher.over_network(issuer),
             production=settings.production,
             own_host=development,

@@ -57,8 +57,16 @@ class Desk:
 
     def network_limit(self, kind: str, request: Request) -> Limit:
         section = self.settings.identity
-        network = network_of(request.client.host if request.client else None)
-        return Limit(kind, network, section.attempts_per_network, section.attempts_window_s)
+        return Limit(kind, _network(request), section.attempts_per_network, section.attempts_window_s)
+
+    def sign_in_limit(self, request: Request) -> Limit:
+        """How many sign-ins a network may begin: each leaves a row for ten minutes."""
+        section = self.settings.identity
+        return Limit("sign-in-start", _network(request), section.sign_ins_per_network, section.attempts_window_s)
+
+
+def _network(request: Request) -> str:
+    return network_of(request.client.host if request.client else None)
 
 
 def agent(request: Request) -> Agent:
@@ -96,14 +104,14 @@ def query_of(request: Request) -> dict[str, str]:
     return _once(request.query_params.multi_items())
 
 
-async def input_of(request: Request, *known: str) -> dict[str, str]:
-    """The fields of a form or a JSON object; text only, each once, none unknown.
+async def input_of(request: Request, *known: str, length_max: int = FIELD_LENGTH_MAX) -> dict[str, str]:
+    """The fields of a form or a JSON object; text only, each once, none unknown, none longer than `length_max`.
 
     Raises:
         BadRequest: it does not parse, or a field occurs twice.
         Unprocessable: a field is unknown or not text.
     """
-    return _checked(await _fields_of(request), known)
+    return _checked(await _fields_of(request, length_max), known, length_max)
 
 
 async def credential_input(request: Request, *known: str) -> tuple[dict[str, str], Any]:
@@ -117,7 +125,7 @@ async def credential_input(request: Request, *known: str) -> tuple[dict[str, str
     return _checked(fields, known), credential
 
 
-async def _fields_of(request: Request, **longer: int) -> dict[str, Any]:
+async def _fields_of(request: Request, length_max: int = FIELD_LENGTH_MAX, **longer: int) -> dict[str, Any]:
     raw = await request.body()
     if "json" in request.headers.get("content-type", ""):
         try:
@@ -129,23 +137,27 @@ async def _fields_of(request: Request, **longer: int) -> dict[str, Any]:
             pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
         except ValueError:
             raise BadRequest("The form does not parse.") from None
-        fields = dict(_once(pairs, longer))
+        fields = dict(_once(pairs, length_max, longer))
     return fields
 
 
-def _checked(fields: dict[str, Any], known: tuple[str, ...]) -> dict[str, str]:
+def _checked(fields: dict[str, Any], known: tuple[str, ...], length_max: int = FIELD_LENGTH_MAX) -> dict[str, str]:
     for name, value in fields.items():
         if name not in known:
             raise Unprocessable("A field is unknown here.")
         # printable: neither NUL nor half a surrogate pair, on which a database or an encoder would stumble
-        if not isinstance(value, str) or len(value) > FIELD_LENGTH_MAX or not value.isprintable():
+        if not isinstance(value, str) or len(value) > length_max or not value.isprintable():
             raise Unprocessable("A field is not plain text of bounded length.")
     return fields
 
 
-def _once(pairs: list[tuple[str, str]], longer: Mapping[str, int] = MappingProxyType({})) -> dict[str, str]:
+def _once(
+    pairs: list[tuple[str, str]],
+    length_max: int = FIELD_LENGTH_MAX,
+    longer: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, str]:
     found = dict(pairs)
-    long = any(len(value) > longer.get(name, FIELD_LENGTH_MAX) for name, value in found.items())
+    long = any(len(value) > longer.get(name, length_max) for name, value in found.items())
     if len(found) != len(pairs) or len(pairs) > FIELDS_MAX or long:
         raise BadRequest("A parameter occurs twice or is too long.", code="ambiguous-parameters")
     return found

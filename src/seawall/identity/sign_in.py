@@ -7,7 +7,7 @@ taken away before anything else is looked at, so a callback works once, whatever
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
@@ -21,15 +21,16 @@ from seawall.audit import append_as
 from seawall.core.clock import now
 from seawall.core.decisions import passage_of, public
 from seawall.core.errors import NotFound, Problem, Unavailable
-from seawall.core.events import SignIn
+from seawall.core.events import Link, SignIn
 from seawall.identity import cookies
 from seawall.identity.ceremony import PasskeyProblem
 from seawall.identity.desk import Desk, agent, credential_input, data, input_of, onward, page, query_of, wants_html
-from seawall.identity.linking import TenantChoice, check_enabled, find_person, tenants_of
+from seawall.identity.linking import TenantChoice, check_enabled, find_person, issuers_of, link_to_session, tenants_of
+from seawall.identity.logout import ProviderSession, remember_origin
 from seawall.identity.passkeys import Passkeys
 from seawall.identity.paths import own_path
 from seawall.identity.providers import Provider
-from seawall.identity.refusals import SignInProblem, SignInRefused
+from seawall.identity.refusals import ProviderAway, ProviderUnavailable, SignInProblem, SignInRefused
 from seawall.identity.sessions import begin_session
 from seawall.identity.tokens import IdClaims
 from seawall.identity.transactions import (
@@ -56,14 +57,24 @@ class Authentication:
     amr: tuple[str, ...]
     aal: int = 1
     """2 for a passkey, which is two factors by itself. What a provider says of its own factors is not counted."""
+    origin: ProviderSession | None = None
+    """None when no provider vouched for the person now."""
+
+    @classmethod
+    def of(cls, user_id: UUID, claims: IdClaims) -> Authentication:
+        at = now() if claims.auth_time is None else min(now(), datetime.fromtimestamp(claims.auth_time, UTC))
+        origin = ProviderSession(claims.issuer, claims.subject, claims.session)
+        return cls(user_id, at, claims.amr, origin=origin)
 
     def dump(self) -> str:
-        return orjson.dumps([self.authenticated_at.timestamp(), self.amr, self.aal]).decode()
+        origin = None if self.origin is None else astuple(self.origin)
+        return orjson.dumps([self.authenticated_at.timestamp(), self.amr, self.aal, origin]).decode()
 
     @classmethod
     def load(cls, user_id: UUID, text: str) -> Authentication:
-        at, amr, aal = orjson.loads(text)
-        return cls(user_id, datetime.fromtimestamp(at, UTC), tuple(amr), aal)
+        at, amr, aal, origin = orjson.loads(text)
+        origin = None if origin is None else ProviderSession(*origin)
+        return cls(user_id, datetime.fromtimestamp(at, UTC), tuple(amr), aal, origin)
 
 
 class SignInRoutes:
@@ -86,29 +97,42 @@ class SignInRoutes:
     async def start(self, request: Request) -> Response:
         """Begin: record a transaction and send the browser to the provider. Without `provider`, offer the choice."""
         query = query_of(request)
-        name, fresh = query.get("provider", ""), query.get("fresh") == "1"
+        fresh = query.get("fresh") == "1"
+        name = query.get("provider") or self._only_way()
         if not name:
             return self._offer(request, own_path(query.get("next")), fresh=fresh)
         provider = self._providers.get(name)
         if provider is None:
             raise NotFound()
-        max_age_s = RECENT_SIGN_IN_S if fresh else None
         transaction = SignInTransaction(
             purpose="callback",
             provider=name,
-            redirect_uri=f"{self._desk.origin(request)}/auth/callback/{name}",
+            redirect_uri=self.redirect_uri(request, name),
             next=own_path(query.get("next")),
             replaces=passage_of(request).token_hash,
-            max_age_s=max_age_s,
+            max_age_s=RECENT_SIGN_IN_S if fresh else None,
         )
+        return await self.send_to(provider, request, transaction)
+
+    def _only_way(self) -> str:
+        """The provider's name when there is one and nothing else to choose from."""
+        alone = len(self._providers) == 1 and not self._desk.settings.identity.passkey_sign_in
+        return next(iter(self._providers)) if alone else ""
+
+    def redirect_uri(self, request: Request, provider: str) -> str:
+        return f"{self._desk.origin(request)}/auth/callback/{provider}"
+
+    async def send_to(self, provider: Provider, request: Request, transaction: SignInTransaction) -> Response:
+        """Record the transaction and send the browser to the provider. How many may begin is bounded by network."""
+        await self._desk.throttle.take(self._desk.sign_in_limit(request))
         async with self._desk.db.identity() as tx:
             transaction_id = await open_transaction(tx, transaction)
         try:
             url = await provider.authorization_url(
-                Secrets.of(transaction_id), transaction.redirect_uri, max_age_s=max_age_s
+                Secrets.of(transaction_id), transaction.redirect_uri, max_age_s=transaction.max_age_s
             )
         except SignInRefused as refused:
-            return await self._refused(request, name, refused.reason)
+            return await self._refused(request, provider.name, refused)
         response = onward(url)
         cookies.set_transaction(response, transaction_id)
         return response
@@ -119,13 +143,16 @@ class SignInRoutes:
             query = {"provider": provider.name, "next": after, **({"fresh": "1"} if fresh else {})}
             url = f"/auth/sign-in?{urlencode(query)}"
             offers.append({"name": provider.name, "title": provider.title, "url": url})
+        passkey = PASSKEY_PATH if self._desk.settings.identity.passkey_sign_in else ""
         if wants_html(request):
-            return page(request, "sign_in", providers=offers, next=after, passkey_path=PASSKEY_PATH)
-        return data({"providers": offers, "passkey": f"{PASSKEY_PATH}/options"})
+            return page(request, "sign_in", providers=offers, next=after, passkey_path=passkey)
+        return data({"providers": offers, "passkey": f"{passkey}/options" if passkey else None})
 
     async def passkey_options(self, request: Request) -> Response:
         """Begin to sign in with a passkey: options whose challenge only this browser can use, once."""
+        self._check_passkeys_sign_in()
         fields = await input_of(request, "next")
+        await self._desk.throttle.take(self._desk.sign_in_limit(request))
         transaction = SignInTransaction(
             purpose="passkey",
             provider=PASSKEY_PROVIDER,
@@ -139,8 +166,13 @@ class SignInRoutes:
         cookies.set_transaction(response, transaction_id)
         return response
 
+    def _check_passkeys_sign_in(self) -> None:
+        if not self._desk.settings.identity.passkey_sign_in:
+            raise NotFound()
+
     async def passkey(self, request: Request) -> Response:
         """Sign in with the passkey's answer. As at the callback, the transaction is taken away first."""
+        self._check_passkeys_sign_in()
         _, credential = await credential_input(request)
         transaction_id = cookies.transaction_id(request)
         try:
@@ -159,7 +191,7 @@ class SignInRoutes:
             who = Authentication(passkey.user_id, now(), (passkey.method, "user"), aal=2)
             return await self._enter_or_choose(request, transaction, who)
         except SignInRefused as refused:
-            return await self._refused(request, PASSKEY_PROVIDER, refused.reason)
+            return await self._refused(request, PASSKEY_PROVIDER, refused)
 
     async def callback(self, request: Request, provider: str) -> Response:
         """The browser is back. Any check that fails ends in the one generic refusal."""
@@ -168,24 +200,24 @@ class SignInRoutes:
             raise NotFound()
         try:
             transaction, claims = await self._verified(request, known)
+            if transaction.purpose == "link":
+                return await self._linked(request, transaction, claims)
             async with self._desk.db.identity() as tx:
-                person = await find_person(tx, claims, known.email_domains)
-            at = now() if claims.auth_time is None else min(now(), datetime.fromtimestamp(claims.auth_time, UTC))
-            who = Authentication(person, at, claims.amr)
-            return await self._enter_or_choose(request, transaction, who)
+                person = await find_person(tx, claims, known.trust.email_domains)
+            return await self._enter_or_choose(request, transaction, Authentication.of(person, claims))
         except SignInRefused as refused:
-            return await self._refused(request, provider, refused.reason)
+            return await self._refused(request, provider, refused)
         except Unavailable:
             raise
         except Problem:
-            return await self._refused(request, provider, "callback-malformed")
+            return await self._refused(request, provider, SignInRefused("callback-malformed"))
 
     async def _verified(self, request: Request, provider: Provider) -> tuple[SignInTransaction, IdClaims]:
         transaction_id = cookies.transaction_id(request)
         if transaction_id is None:
             raise SignInRefused("transaction-missing")
         async with self._desk.db.identity() as tx:
-            transaction = await use_transaction(tx, transaction_id, "callback")
+            transaction = await use_transaction(tx, transaction_id, "callback", "link")
         if transaction is None:
             raise SignInRefused("transaction-used")
         answer = query_of(request)
@@ -199,8 +231,7 @@ class SignInRoutes:
         return transaction, claims
 
     async def _enter_or_choose(self, request: Request, transaction: SignInTransaction, who: Authentication) -> Response:
-        async with self._desk.db.identity() as tx:
-            tenants = await tenants_of(tx, who.user_id)
+        tenants = await self._tenants(transaction, who.user_id)
         if not tenants:
             raise SignInRefused("no-membership")
         if len(tenants) == 1:
@@ -210,6 +241,39 @@ class SignInRoutes:
             transaction_id = await open_transaction(tx, waiting)
         response = self._tenant_choice(request, tenants)
         cookies.set_transaction(response, transaction_id)
+        return response
+
+    def _known(self, transaction: SignInTransaction) -> bool:
+        return transaction.provider in self._providers or transaction.provider == PASSKEY_PROVIDER
+
+    async def _tenants(self, transaction: SignInTransaction, user_id: UUID) -> list[TenantChoice]:
+        """Where the person may enter through the provider that vouched for them. With a passkey, where they may through
+        one of the providers that their account is linked with: it is no way around what a provider is trusted for.
+        """
+        async with self._desk.db.identity() as tx:
+            if transaction.provider != PASSKEY_PROVIDER:
+                return await tenants_of(tx, user_id, self._providers[transaction.provider].trust.tenants)
+            issuers = await issuers_of(tx, user_id)
+            trusted = [p.trust.tenants for p in self._providers.values() if p.issuer in issuers]
+            if not trusted:
+                return []
+            return await tenants_of(tx, user_id, frozenset().union(*trusted) if all(trusted) else frozenset())
+
+    async def _linked(self, request: Request, transaction: SignInTransaction, claims: IdClaims) -> Response:
+        """Somebody who is signed in has proved an account at one more provider: it is theirs from now on."""
+        async with self._desk.db.identity() as tx:
+            session = await link_to_session(tx, claims, transaction.user_id, transaction.replaces)
+            event = Link(
+                user_id=str(transaction.user_id),
+                provider=transaction.provider,
+                change="linked",
+                trace_id=passage_of(request).trace_id,
+            )
+            await append_as(
+                tx, [event], tenant_id=session.tenant_id, user_id=transaction.user_id, session_id=session.id
+            )
+        response = passage_of(request).runtime.render(request, "web/bounce.html", {"location": transaction.next})
+        cookies.clear_transaction(response)
         return response
 
     def _tenant_choice(self, request: Request, tenants: list[TenantChoice]) -> Response:
@@ -226,16 +290,16 @@ class SignInRoutes:
                 raise SignInRefused("transaction-missing")
             async with self._desk.db.identity() as tx:
                 transaction = await use_transaction(tx, transaction_id, "tenant")
-                if transaction is None or transaction.user_id is None:
-                    raise SignInRefused("transaction-used")
-                tenants = await tenants_of(tx, transaction.user_id)
+            if transaction is None or transaction.user_id is None or not self._known(transaction):
+                raise SignInRefused("transaction-used")
+            tenants = await self._tenants(transaction, transaction.user_id)
             chosen = [tenant.id for tenant in tenants if str(tenant.id) == fields.get("tenant_id")]
             if not chosen:
                 raise SignInRefused("tenant-not-theirs")
             who = Authentication.load(transaction.user_id, transaction.assurance)
             return await self._enter(request, transaction, who, chosen[0])
         except SignInRefused as refused:
-            return await self._refused(request, "", refused.reason)
+            return await self._refused(request, "", refused)
 
     async def _enter(
         self, request: Request, transaction: SignInTransaction, who: Authentication, tenant_id: UUID
@@ -252,6 +316,8 @@ class SignInRoutes:
                 aal=who.aal,
                 agent=agent(request),
             )
+            if who.origin is not None:
+                await remember_origin(tx, session.id, who.origin)
             event = SignIn(
                 provider=transaction.provider,
                 user_id=str(who.user_id),
@@ -269,17 +335,20 @@ class SignInRoutes:
         cookies.clear_transaction(response)
         return response
 
-    async def _refused(self, request: Request, provider: str, reason: str) -> Response:
+    async def _refused(self, request: Request, provider: str, refused: SignInRefused) -> Response:
         # Anyone may call the callback, so what it writes into the audit log is bounded by network.
         await self._desk.throttle.take(self._desk.network_limit("sign-in-refused", request))
         event = SignIn(
             outcome="refused",
             provider=provider if provider in {*self._providers, PASSKEY_PROVIDER} else "",
-            reason=reason,
+            reason=refused.reason,
             trace_id=passage_of(request).trace_id,
         )
         async with self._desk.db.identity() as tx:
             await append_as(tx, [event])
+        if isinstance(refused, ProviderAway):
+            # Not the person's doing and no secret: say so, as a page or as JSON.
+            raise ProviderUnavailable()
         if not wants_html(request):
             raise SignInProblem()
         response = page(request, "refused", status=SignInProblem.status)

@@ -6,15 +6,17 @@ apart, so that an injected statement in a handler can neither read nor make a se
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 import asyncpg
 
 from seawall.core.scope import Assurance, Membership, Principal
+from seawall.core.sealing import Keyring
+from seawall.store.address import user_of
 from seawall.store.lease import Lease
-from seawall.store.pool import Pool
+from seawall.store.pool import PasswordSource, Pool
 
 _ADMIT = "SELECT * FROM seawall.admit($1)"
 
@@ -28,16 +30,24 @@ class Database:
 
     @classmethod
     async def open(
-        cls, app_url: str, identity_url: str, *, size: int = 10, statement_timeout_ms: int = 15_000
+        cls,
+        app_url: str,
+        identity_url: str,
+        *,
+        size: int = 10,
+        statement_timeout_ms: int = 15_000,
+        passwords: Callable[[str], PasswordSource | None] = lambda role: None,
     ) -> Database:
-        """Connect both pools.
+        """Connect both pools. `passwords` gives, for a role, where its password comes from if not from its URL.
 
         Raises:
             Refused: the server does not answer, or an URL signs in as nobody it knows.
         """
         database = cls(
-            Pool(app_url, size=size, statement_timeout_ms=statement_timeout_ms),
-            Pool(identity_url, size=max(2, size // 2), statement_timeout_ms=statement_timeout_ms),
+            *(
+                Pool(url, size=count, statement_timeout_ms=statement_timeout_ms, password=passwords(user_of(url)))
+                for url, count in ((app_url, size), (identity_url, max(2, size // 2)))
+            )
         )
         try:
             await database._app.check()
@@ -46,6 +56,10 @@ class Database:
             await database.close()
             raise
         return database
+
+    def use(self, keyring: Keyring) -> None:
+        """Open sealed columns with this keyring, in every transaction that begins from now on."""
+        self._app.keyring = keyring
 
     async def close(self) -> None:
         """Close both pools."""

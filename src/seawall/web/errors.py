@@ -171,6 +171,8 @@ def answer(request: Request, passage: Passage, error: BaseException) -> Response
     what = told(error)
     if what.status >= 500:
         _LOG.error("failed", trace_id=passage.trace_id, status=what.status, problem=what.code, exc_info=error)
+    if isinstance(error, Problem):
+        passage.events += [event.model_copy(update={"trace_id": passage.trace_id}) for event in error.events]
     if isinstance(error, NotSignedIn) and passage.method == "GET" and not what.location:
         what = replace(what, location=SIGN_IN_PATH)
     return respond(request, passage, what, comes_back=isinstance(error, NotSignedIn | SecondFactorRequired))

@@ -77,6 +77,18 @@ async def test_signing_out_here_and_everywhere(house: House, browser: Browser) -
     assert (await browser.post("/auth/sign-out-everywhere", headers=JSON)).status_code == 401
 
 
+async def test_sessions_that_ended_long_ago_are_swept(house: House, browser: Browser, ann: UUID) -> None:
+    count = "SELECT count(*) FROM seawall.sessions"
+    for end in ("revoked_at = now() - interval '31 days'", "expires_at = now() - interval '31 days'"):
+        await house.browser().sign_in("ann@example.com")
+        await house.scratch.owner.execute(
+            f"UPDATE seawall.sessions SET {end} WHERE id = (SELECT max(id::text)::uuid FROM seawall.sessions)"
+        )
+    await house.browser().sign_in("ann@example.com")
+    assert await house.scratch.owner.fetchval(count) == 2
+    assert await browser.me() == 200
+
+
 async def test_at_most_a_hundred_sessions_of_one_person(
     house: House, ann: UUID, tenant: UUID, browser: Browser
 ) -> None:
