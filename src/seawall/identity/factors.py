@@ -73,7 +73,16 @@ class Factors:
             NotSignedIn: the session has ended meanwhile. The transaction must not be committed, and is not.
         """
         user_id = principal.user_id
-        # first, because it locks the person's row: two changes at once go one after the other
+        # First the person's row is locked, so that two changes at once go one after the other, and of two sessions the
+        # second finds that the first has ended it. Not FOR UPDATE: both hold a key's share of the row by then.
+        epoch = await tx.fetchval("SELECT epoch FROM seawall.users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+        alive = await tx.fetchval(
+            "SELECT EXISTS (SELECT FROM seawall.sessions WHERE id = $1 AND epoch = $2 AND revoked_at IS NULL)",
+            principal.session_id,
+            epoch,
+        )
+        if not alive:
+            raise NotSignedIn("The session has ended.")
         await raise_epoch(tx, user_id, keep=principal.session_id)
         token = await renew_token(tx, principal.session_id, method=method)
         if token is None:

@@ -252,6 +252,24 @@ async def test_what_was_half_enrolled_before_the_first_factor_is_void(house: Hou
     assert (await browser.post("/auth/totp", headers=JSON, json={"code": App(secret).code()})).status_code == 403
 
 
+async def test_two_sessions_enrol_the_first_factor_at_once(house: House, browser: Browser, ann: UUID) -> None:
+    """Whoever comes second was ended by the first, though both were let in while there was no factor."""
+    for _ in range(4):
+        browsers = [house.browser() for _ in range(3)]
+        sent = []
+        for one in browsers:
+            await one.sign_in("ann@example.com")
+            asked = await options(one, NEW)
+            answer = Passkey.for_options(asked).registration(asked, ORIGIN)
+            sent.append(one.post(ADD, headers=JSON, json={"credential": answer, "name": "Key"}))
+        answers = await asyncio.gather(*sent)
+        won = [answer.status_code == 200 for answer in answers]
+        assert won.count(True) == 1, [answer.text for answer in answers]
+        assert [await one.me() for one in browsers] == [200 if good else 401 for good in won]
+        assert await house.scratch.owner.fetchval("SELECT count(*) FROM seawall.passkeys") == 1
+        await house.scratch.owner.execute("DELETE FROM seawall.passkeys")
+
+
 async def test_a_stale_session_plants_nothing(house: House, browser: Browser) -> None:
     asked = await options(browser, NEW)
     await house.scratch.owner.execute("UPDATE seawall.sessions SET authenticated_at = now() - interval '6 minutes'")
