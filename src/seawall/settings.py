@@ -50,6 +50,8 @@ class DatabaseSection(Section):
     migrator_url: SecretStr | None = None
     """The role `seawall_migrator`; only `seawall migrate` needs it."""
     worker_url: SecretStr | None = None
+    break_glass_url: SecretStr | None = None
+    """The role `seawall_breakglass`. Without it break-glass grants can be asked for but not used."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")] = "app"
     """The database's name on the embedded server."""
     embedded_directory: Path | None = None
@@ -112,6 +114,23 @@ class ProviderSection(Section):
     """At every sign-in the person must have authenticated there within so many seconds."""
 
 
+class ClientSection(Section):
+    """One API client. With a `secret` (from the environment) it is confidential, without it public."""
+
+    title: str = ""
+    """What the consent page calls it."""
+    redirect_uris: tuple[str, ...] = ()
+    """Compared exactly; an `http` address of 127.0.0.1 or [::1] fits with any port (RFC 8252 §7.3)."""
+    secret: SecretStr | None = None
+    bearer: bool = False
+    """It may have tokens that are bound to no key. They open only routes that are declared `bearer("why")`."""
+    resource_server: bool = False
+    """It may introspect every client's tokens, not only its own. Needs a secret."""
+
+
+LOOPBACK_REDIRECTS = ("http://127.0.0.1/callback", "http://[::1]/callback")
+
+
 class IdentitySection(Section):
     providers: dict[str, ProviderSection] = Field(default_factory=lambda: {"dev": ProviderSection(kind="development")})
     privileged_roles: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,62}$")], ...] = ("owner", "admin")
@@ -120,6 +139,18 @@ class IdentitySection(Section):
     """Whether a passkey signs in by itself. Off, all go through a provider, and passkeys prove second factors only."""
     step_up_lifetime_s: Annotated[int, Field(ge=10, le=3_600)] = 300
     """How long a step-up challenge may wait, and how long its approval may be used."""
+    clients: dict[str, ClientSection] = Field(
+        default_factory=lambda: {"cli": ClientSection(title="Command line", redirect_uris=LOOPBACK_REDIRECTS)}
+    )
+    """API clients by client id. Those declared replace the default `cli`."""
+    access_token_lifetime_s: Annotated[int, Field(ge=30, le=300)] = 300
+    grant_idle_timeout_s: Annotated[int, Field(ge=1, le=7_776_000)] = 1_209_600
+    """A client that has not called or refreshed for so long must ask the person again."""
+    grant_absolute_timeout_s: Annotated[int, Field(ge=1, le=31_536_000)] = 7_776_000
+    refresh_retry_s: Annotated[int, Field(ge=0, le=120)] = 10
+    """How long the refresh token just replaced still gives its successor, for tabs that refresh at the same time. A
+    lost answer has a day. Longer helps a thief who refreshes just behind the owner; see docs/guide/api-clients.md."""
+    signing_key_lifetime_s: Annotated[int, Field(ge=3_600, le=31_536_000)] = 2_592_000
     attempts_per_account: Annotated[int, Field(ge=1, le=10_000)] = 10
     attempts_per_network: Annotated[int, Field(ge=1, le=100_000)] = 100
     attempts_window_s: Annotated[int, Field(ge=1, le=86_400)] = 300
@@ -127,11 +158,26 @@ class IdentitySection(Section):
     """How many sign-ins a network (IPv4 /24, IPv6 /64) may begin in `attempts_window_s`."""
 
 
+def _owners_grant() -> dict[str, tuple[str, ...]]:
+    return {"owner": ("*",)}
+
+
+class AccessSection(Section):
+    grants: dict[str, tuple[str, ...]] = Field(default_factory=_owners_grant)
+    """Role → the roles that its tenant-wide holders may give and take; `*` is every role. Others give none."""
+    stewards: tuple[str, ...] = ("owner",)
+    """The tenant-wide roles that speak for the tenant: they see break-glass grants and end them."""
+
+
 class WebSection(Section):
     body_max_bytes: Annotated[int, Field(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
     header_max_bytes: Annotated[int, Field(ge=1_024, le=65_536)] = 16_384
     public_origin: str = ""
     """`https://shop.example`: what browsers call us. Empty in development, where the request's own host is taken."""
+
+    log_exception_text: bool = False
+    """Write texts of exceptions into the log, which often quote a row. `seawall dev` does, on invented data; production
+    refuses."""
 
 
 class CheckSection(Section):
@@ -161,6 +207,7 @@ class Settings(BaseSettings):
     secrets: SecretsSection = SecretsSection()
     session: SessionSection = SessionSection()
     identity: IdentitySection = IdentitySection()
+    access: AccessSection = AccessSection()
     web: WebSection = WebSection()
     check: CheckSection = CheckSection()
 
@@ -191,6 +238,8 @@ class Settings(BaseSettings):
         ]
         if missing:
             raise ValueError(f"production needs {', '.join(missing)}")
+        if self.web.log_exception_text:
+            raise ValueError("web.log_exception_text writes people's data into the log of production")
         if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 43:
             raise ValueError("secret_key is shorter than 32 bytes (43 base64url characters)")
         return self

@@ -92,8 +92,9 @@ async def _sign_in(page: Page, shop: RunningApp, persona: str, path: str) -> Non
     known = shop.personas[persona]
     if known["role"] in shop.target["sign_in"]["privileged_roles"]:
         # the tests' own authenticator has proved the second factor; what that looks like is test_passkeys' matter
-        with shop.sign_in(persona) as client:
-            token = client.cookies["__Host-sw_sid"]
+        client = shop.sign_in(persona)
+        token = client.cookies["__Host-sw_sid"]
+        client.close()
         cookie = {"name": "__Host-sw_sid", "value": token, "url": shop.base_url, "secure": True, "sameSite": "Strict"}
         await page.context.add_cookies([cookie])  # type: ignore[list-item]
         await page.goto(path)

@@ -4,6 +4,7 @@
     identities      linking further providers; logout: a provider ends its sessions (back-channel)
     development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
+    clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
     factors         second factors: totp, passkeys (ceremony, passkey_challenges), recovery; factor_gate says who may
                     change them; privileged says whose role demands one
     stepup          approvals bound to one exact action
@@ -27,6 +28,7 @@ from fastapi import APIRouter, FastAPI
 from seawall.core.errors import Refused
 from seawall.core.master import MasterSecret
 from seawall.identity.account import AccountRoutes
+from seawall.identity.clients import Clients
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
@@ -74,16 +76,19 @@ class Identity:
     step_ups: DatabaseStepUps
     people: People
     router: APIRouter
-    middleware: type[SessionCookie]
+    clients: Clients
+    middleware: Callable[[Any], Any]
+    """The ASGI layers that find a request's credential: the cookie's, and inside it the token's."""
     providers: dict[str, Provider]
     desk: Desk
     reseal: Resealer
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """For the life of the process: tells the database which roles are privileged, and closes connections to
-        providers at its end.
+        """For the life of the process: reads the keys of tokens, tells the database which roles are privileged, closes
+        connections to providers at its end.
         """
+        await self.clients.open()
         async with self.desk.db.identity() as tx:
             await set_privileged_roles(tx, self.desk.settings.identity.privileged_roles)
         try:
@@ -124,6 +129,7 @@ def include(
     )
     embedded = _development(desk)
     providers = _providers(settings, embedded, client_secret or _as_set)
+    clients = Clients(desk, master)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     passkeys = Passkeys(desk)
     gate = FactorGate(desk, step_ups)
@@ -137,13 +143,24 @@ def include(
         FactorRoutes(desk, passkeys, gate).router,
         PasskeyRoutes(desk, passkeys, gate).router,
         TotpRoutes(desk, gate).router,
-        StepUpRoutes(desk, step_ups, passkeys).router,
+        StepUpRoutes(desk, step_ups, passkeys, client_title=clients.registry.title_of).router,
+        clients.router,
         *(provider.router for provider in embedded),
     ):
         router.include_router(part)
     app.include_router(router)
     sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
-    return Identity(step_ups, People(db), router, SessionCookie, providers, desk, Resealer(db.identity, sealed))
+    sealed += clients.sealed
+    return Identity(
+        step_ups,
+        People(db, settings.access.grants),
+        router,
+        clients,
+        lambda app: SessionCookie(clients.layer(app)),
+        providers,
+        desk,
+        Resealer(db.identity, sealed),
+    )
 
 
 def _as_set(_provider: str, value: str | None) -> ClientSecret:

@@ -56,7 +56,7 @@ class AccountRoutes:
             row = await tx.fetchrow(
                 """SELECT u.name, u.email, t.name AS tenant,
                      (SELECT count(*) FROM seawall.sessions s WHERE s.user_id = u.id AND s.epoch = u.epoch
-                      AND s.revoked_at IS NULL AND s.expires_at > now()) AS sessions
+                      AND s.kind = 'browser' AND s.revoked_at IS NULL AND s.expires_at > now()) AS sessions
                    FROM seawall.users u, seawall.tenants t WHERE u.id = $1 AND t.id = $2""",
                 principal.user_id,
                 principal.tenant_id,

@@ -59,8 +59,8 @@ async def begin_session(
         )
     await tx.execute(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'too-many'
-           WHERE id IN (SELECT id FROM seawall.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
-                        ORDER BY id DESC OFFSET $2)""",
+           WHERE id IN (SELECT id FROM seawall.sessions WHERE user_id = $1 AND kind = 'browser' AND revoked_at IS NULL
+                        AND expires_at > now() ORDER BY id DESC OFFSET $2)""",
         user_id,
         LIVE_SESSIONS_MAX - 1,
     )
@@ -146,7 +146,7 @@ async def end_one_of(tx: Any, user_id: UUID, session_id: UUID) -> int:
     """End one session of a person; gives how many ended (0 or 1)."""
     ended = await tx.fetch(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'ended-by-person'
-           WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING id""",
+           WHERE id = $1 AND user_id = $2 AND kind = 'browser' AND revoked_at IS NULL RETURNING id""",
         session_id,
         user_id,
     )
@@ -154,10 +154,11 @@ async def end_one_of(tx: Any, user_id: UUID, session_id: UUID) -> int:
 
 
 async def end_others(tx: Any, user_id: UUID, keep: UUID) -> int:
-    """End every session of a person but one; gives how many ended."""
+    """End every browser session of a person but one; gives how many ended. Apps are ended where they are listed."""
     ended = await tx.fetch(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'ended-by-person'
-           WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL AND expires_at > now() RETURNING id""",
+           WHERE user_id = $1 AND id <> $2 AND kind = 'browser' AND revoked_at IS NULL AND expires_at > now()
+           RETURNING id""",
         user_id,
         keep,
     )
@@ -169,8 +170,6 @@ class SessionLine:
     """A live session as its owner sees it."""
 
     id: UUID
-    kind: str
-    """`browser`, or what else rows of this table stand for."""
     browser: str
     platform: str
     tenant: str
@@ -183,11 +182,10 @@ class SessionLine:
 async def live_sessions(tx: Any, user_id: UUID, this: UUID) -> list[SessionLine]:
     """A person's live sessions, this one first, then by last use."""
     rows = await tx.fetch(
-        """SELECT s.id, coalesce(to_jsonb(s) ->> 'kind', 'browser') AS kind, s.browser, s.platform, t.name AS tenant,
-                  s.aal, s.created_at, s.last_seen_at, s.id = $2 AS this
+        """SELECT s.id, s.browser, s.platform, t.name AS tenant, s.aal, s.created_at, s.last_seen_at, s.id = $2 AS this
            FROM seawall.sessions s JOIN seawall.users u ON u.id = s.user_id AND u.epoch = s.epoch
            JOIN seawall.tenants t ON t.id = s.tenant_id AND t.suspended_at IS NULL
-           WHERE s.user_id = $1 AND s.revoked_at IS NULL AND s.expires_at > now()
+           WHERE s.user_id = $1 AND s.kind = 'browser' AND s.revoked_at IS NULL AND s.expires_at > now()
              AND s.last_seen_at > now() - make_interval(secs => s.idle_timeout_s)
            ORDER BY this DESC, s.last_seen_at DESC, s.id LIMIT $3""",
         user_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -36,10 +37,18 @@ class WrongCode(Forbidden):
 class StepUpRoutes:
     """Routes of approving one action."""
 
-    def __init__(self, desk: Desk, step_ups: DatabaseStepUps, passkeys: Passkeys) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        step_ups: DatabaseStepUps,
+        passkeys: Passkeys,
+        *,
+        client_title: Callable[[str], str] = str,
+    ) -> None:
         self._desk = desk
         self._step_ups = step_ups
         self._passkeys = passkeys
+        self._client_title = client_title
         self.router = APIRouter(include_in_schema=False)
         self.router.add_api_route("/auth/step-up/{challenge_id}", self.show, methods=["GET"], response_model=None)
         self.router.add_api_route("/auth/step-up/{challenge_id}", self.approve, methods=["POST"], response_model=None)
@@ -62,6 +71,7 @@ class StepUpRoutes:
                 "approved": challenge.approved_at is not None,
                 "enrolled": held.any,
                 "options": await self._passkeys.options(request, principal, challenge),
+                "client": self._client(challenge),
             }
         )
 
@@ -119,6 +129,10 @@ class StepUpRoutes:
             raise NotFound("This request for approval is over, or is not yours.")
         return challenge
 
+    def _client(self, challenge: Challenge) -> str | None:
+        """What the client is called that asked; None when it was this browser."""
+        return None if challenge.client_id is None else self._client_title(challenge.client_id)
+
     async def _page(
         self, request: Request, principal: Principal, challenge: Challenge, why: Problem | None = None
     ) -> Response:
@@ -130,6 +144,7 @@ class StepUpRoutes:
             status=200 if why is None else why.status,
             challenge=challenge,
             rows=_rows(challenge.params),
+            client=self._client(challenge),
             held=held,
             options=await self._passkeys.options(request, principal, challenge),
             problem="" if why is None else TOO_MANY if why.status == 429 else why.title,

@@ -82,6 +82,13 @@ class RunningApp:
         options = _good(client.get(address)).json()["options"]
         _good(client.post(address, json={"credential": self._passkeys[persona].get(options)}))
 
+    def forget(self, persona: str) -> None:
+        """Drop a persona's kept client and passkey, as after the app has forgotten their factors."""
+        self._passkeys.pop(persona, None)
+        client = self._clients.pop(persona, None)
+        if client is not None:
+            client.close()
+
     def half_sign_in(self, persona: str) -> httpx2.Client:
         """A new session that has proved login and password only."""
         known = self.personas[persona]

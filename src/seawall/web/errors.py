@@ -83,9 +83,8 @@ _SQLSTATE = {
 def told(error: BaseException) -> Told:
     """What the caller is told about `error`. Total: whatever is not known is `internal`."""
     if isinstance(error, Problem):
-        return Told(
-            error.status, error.problem_code, error.title, error.detail, error.headers, error.extra, error.location
-        )
+        shown = (error.status, error.problem_code, error.title, error.detail)
+        return Told(*shown, error.headers, error.extra, error.location)
     if isinstance(error, RequestValidationError):
         fields = list(_fields(error.errors()))
         return Told(422, "unprocessable", "The request does not validate", extra={"errors": fields})

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 from tests.integration.identity.conftest import JSON, ORIGIN, Browser, House
 from tests.integration.identity.test_passkeys import ADD, NEW, PROVE, add, options
-from tests.integration.identity.test_sessions_and_factors import enrol, scope_of
+from tests.integration.identity.test_roles import scope_of
+from tests.integration.identity.test_sessions_and_factors import enrol
 
 from seawall.core.errors import SecondFactorRequired
 from seawall.core.ids import token_hash
