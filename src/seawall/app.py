@@ -82,6 +82,7 @@ class Seawall:
             database=lambda: self.database,
             master=self.secrets.master,
             client_secret=self.secrets.client_secret,
+            unbound_paths=(web.STATIC_PATH,),
         )
         self.access = access.include(
             app, settings=self.settings, policies=self.settings.root / "policies", database=lambda: self.database
@@ -134,8 +135,8 @@ class Seawall:
         """Members of the caller's tenant and their roles."""
         return self.identity.people
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        return await self.database.admit(token_hash)
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        return await self.database.admit(token_hash, device_hash)
 
     async def admit_grant(self, use: GrantUse) -> Principal | None:
         return await self.database.admit_grant(use)

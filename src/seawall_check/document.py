@@ -106,6 +106,8 @@ class SignIn(Part):
     passkeys: Passkeys | None = None
     privileged_roles: tuple[str, ...] = ()
     """Roles that can do nothing without a second factor. Their personas prove a passkey at each sign-in."""
+    known_cookie: str = ""
+    """A cookie that only tells a browser that was here before from one that was not; it may live long."""
 
 
 class Api(Part):

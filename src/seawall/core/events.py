@@ -101,6 +101,28 @@ class FactorAlert(Event):
     alert: Literal["cloned-counter"]
 
 
+class Device(Event):
+    """A session was bound to a key of its browser, a proof did not bind it, or one by another key ended it."""
+
+    kind = "identity.device"
+    user_id: str
+    session_id: str
+    step: Literal["bound", "refused", "revoked"]
+    reason: str = ""
+
+
+class Risk(Event):
+    """How unusual a sign-in is, or a request of a session compared with its sign-in. `reasons` are codes."""
+
+    kind = "identity.risk"
+    user_id: str
+    session_id: str
+    at: Literal["sign-in", "request"]
+    score: int
+    reasons: tuple[str, ...] = ()
+    effect: Literal["none", "notify", "step-up"] = "none"
+
+
 class StepUp(Event):
     """A step-up was asked for, satisfied, or failed. `digest` is the SHA-256 of the canonical action."""
 

@@ -60,6 +60,19 @@ class Assurance:
 
 
 @dataclass(frozen=True, slots=True)
+class Trail:
+    """Where a session comes from: its sign-in's values, which never change, and what was noticed since.
+
+    `origin` is `platform network country asn`, each possibly empty, as `seawall.sessions.origin` writes them.
+    """
+
+    origin: str
+    strayed: tuple[str, ...] = ()
+    away_network: bytes | None = None
+    away_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A person admitted by the database. Only `store` makes one, from a live session.
 
@@ -76,6 +89,7 @@ class Principal:
     context: str = field(repr=False)
     break_glass: UUID | None = None
     """The grant under which platform staff read in a tenant that is not theirs; None for everybody else."""
+    trail: Trail | None = field(default=None, repr=False)
 
     @property
     def roles(self) -> frozenset[str]:
@@ -184,8 +198,11 @@ class Runtime(Protocol):
         """An HTML page from a template, auto-escaped, with this response's nonce."""
         ...
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        """ONE round trip: the live session behind the token's SHA-256, or None."""
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        """ONE round trip: the live session behind the token's SHA-256, or None.
+
+        A session that is bound to a device is live only together with `device_hash`, the SHA-256 of its bound cookie.
+        """
         ...
 
     async def admit_grant(self, use: GrantUse) -> Principal | None:
@@ -236,6 +253,8 @@ class Passage:
     """Why this route takes tokens without a proof of possession; set by `bearer(…)` before the decision."""
     principal: Principal | None = None
     admitted: bool = False
+    renewable: bool = False
+    """The browser was just told to renew a credential: the same navigation, once more, may succeed."""
     decision: Decided | None = None
     transaction: Transaction | None = None
     events: list[Event] = field(default_factory=list)

@@ -72,6 +72,7 @@ def target_document(
                 "remove": "/auth/passkeys/{passkey}/remove",
             },
             "privileged_roles": list(settings.identity.privileged_roles),
+            "known_cookie": "__Host-sw_known",
         },
         **_api(settings),
         "secrets": _secrets(settings, database, vault),

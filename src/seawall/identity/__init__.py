@@ -5,6 +5,7 @@
     development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
     clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
+    devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
     factors         second factors: totp, passkeys (ceremony, passkey_challenges), recovery; factor_gate says who may
                     change them; privileged says whose role demands one
     stepup          approvals bound to one exact action
@@ -17,9 +18,10 @@ Start at `sign_in.SignInRoutes.callback`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,10 @@ from seawall.identity.clients import Clients
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
+from seawall.identity.devices import bindings
+from seawall.identity.devices.challenges import Challenges
+from seawall.identity.devices.instructions import Offer
+from seawall.identity.devices.routes import DeviceRoutes
 from seawall.identity.factor_gate import FactorGate
 from seawall.identity.factor_pages import FactorRoutes
 from seawall.identity.factors import Factors
@@ -44,6 +50,9 @@ from seawall.identity.people import Member, People
 from seawall.identity.privileged import set_privileged_roles
 from seawall.identity.providers import ClientSecret, Provider, Trust
 from seawall.identity.resealing import Resealer, SealedColumn
+from seawall.identity.risk.arrivals import Arrivals
+from seawall.identity.risk.places import Places
+from seawall.identity.risk.watch import Watch
 from seawall.identity.sealing import Seal
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
@@ -51,7 +60,7 @@ from seawall.identity.stepup_pages import StepUpRoutes
 from seawall.identity.throttle import Throttle
 from seawall.identity.totp import TotpFactors
 from seawall.identity.totp_pages import TotpRoutes
-from seawall.settings import Settings
+from seawall.settings import IdentitySection, Settings
 
 __all__ = ["TEMPLATES", "Identity", "Member", "People", "SessionCookie", "add_development_account", "include"]
 
@@ -82,12 +91,14 @@ class Identity:
     providers: dict[str, Provider]
     desk: Desk
     reseal: Resealer
+    _start: Callable[[], Awaitable[None]]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """For the life of the process: reads the keys of tokens, tells the database which roles are privileged, closes
         connections to providers at its end.
         """
+        await self._start()
         await self.clients.open()
         async with self.desk.db.identity() as tx:
             await set_privileged_roles(tx, self.desk.settings.identity.privileged_roles)
@@ -105,6 +116,7 @@ def include(
     database: Callable[[], IdentityDatabase],
     master: MasterSecret,
     client_secret: Callable[[str, str | None], ClientSecret] | None = None,
+    unbound_paths: tuple[str, ...] = (),
 ) -> Identity:
     """Add identity's routes to the app.
 
@@ -115,17 +127,20 @@ def include(
         master: what small secrets are sealed under.
         client_secret: gives, for a provider's name and what settings hold, where our secret there comes from; by
             default what settings hold.
+        unbound_paths: where nobody's data is (static files): a device-bound browser asks for them without its key.
 
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
     """
-    db = Later(database)
-    totp_seal = Seal(master, "totp")
+    db, section = Later(database), settings.identity
+    totp_seal, challenges = Seal(master, "totp"), Challenges(master)
+    watch = Watch(section.risk, Places(section.risk, master), db.identity)
     desk = Desk(
         settings=settings,
         db=db,
         factors=Factors(TotpFactors(totp_seal)),
         throttle=Throttle(db.identity),
+        arrivals=Arrivals(section, watch, Offer(section.devices, challenges)),
     )
     embedded = _development(desk)
     providers = _providers(settings, embedded, client_secret or _as_set)
@@ -140,6 +155,7 @@ def include(
         BackChannelRoutes(desk, providers).router,
         IdentityRoutes(desk, step_ups, sign_in, providers).router,
         AccountRoutes(desk).router,
+        DeviceRoutes(desk, challenges, unbound_paths).router,
         FactorRoutes(desk, passkeys, gate).router,
         PasskeyRoutes(desk, passkeys, gate).router,
         TotpRoutes(desk, gate).router,
@@ -156,11 +172,19 @@ def include(
         People(db, settings.access.grants),
         router,
         clients,
-        lambda app: SessionCookie(clients.layer(app)),
+        lambda app: SessionCookie(clients.layer(app), watch=watch),
         providers,
         desk,
         Resealer(db.identity, sealed),
+        partial(_let_go, db, section),
     )
+
+
+async def _let_go(db: Later, section: IdentitySection) -> None:
+    """The kill switch of device binding takes effect when the app starts."""
+    if not section.devices.binding:
+        async with db.identity() as tx:
+            await bindings.let_go(tx)
 
 
 def _as_set(_provider: str, value: str | None) -> ClientSecret:

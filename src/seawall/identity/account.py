@@ -19,6 +19,7 @@ from seawall.identity import cookies
 from seawall.identity.desk import Desk, data, onward, page, wants_html
 from seawall.identity.factor_gate import recovering
 from seawall.identity.passkey_pages import ACCOUNT_PATH
+from seawall.identity.risk.notices import browser_words, notices_of
 from seawall.identity.sessions import end_all_sessions, end_one_of, end_others, end_session, live_sessions
 
 SIGNED_OUT = "/"
@@ -49,7 +50,7 @@ class AccountRoutes:
         add("/auth/sign-out-everywhere", self.sign_out_everywhere, methods=["POST"], response_model=None)
 
     async def me(self, principal: Self) -> Response:
-        return data(await self._about(principal))
+        return data(_plain(await self._about(principal)))
 
     async def _about(self, principal: Principal) -> dict[str, Any]:
         async with self._desk.db.identity() as tx:
@@ -62,6 +63,8 @@ class AccountRoutes:
                 principal.tenant_id,
             )
             held = await self._desk.factors.held(tx, principal.user_id)
+            notify_at = self._desk.settings.identity.risk.notify_at
+            notices = await notices_of(tx, principal.user_id, principal.session_id, notify_at=notify_at)
         return {
             "user_id": str(principal.user_id),
             "tenant_id": str(principal.tenant_id),
@@ -77,6 +80,7 @@ class AccountRoutes:
             "factors": held.dump(),
             "totp": held.totp,
             "sessions": row["sessions"],
+            "notices": notices,
         }
 
     async def account(self, request: Request, principal: Self) -> Response:
@@ -91,12 +95,17 @@ class AccountRoutes:
             sessions = await live_sessions(tx, principal.user_id, principal.session_id)
             lost = await recovering(tx, principal)
         if wants_html(request):
-            return page(request, "account", me=about, passkeys=passkeys, sessions=sessions, recovering=lost)
+            lines = [(line, browser_words(line.family, line.platform)) for line in sessions]
+            return page(request, "account", me=about, passkeys=passkeys, sessions=lines, recovering=lost)
         lists = {
             "passkeys": [{name: _json(value) for name, value in row.items()} for row in passkeys],
-            "devices": [{name: _json(value) for name, value in asdict(line).items()} for line in sessions],
+            "devices": [
+                {"device": browser_words(line.family, line.platform)}
+                | {name: _json(value) for name, value in asdict(line).items()}
+                for line in sessions
+            ],
         }
-        return data(about | lists)
+        return data(_plain(about) | lists)
 
     async def end_one(self, request: Request, session_id: str, principal: Manager) -> Response:
         """End one session, wherever it is. One that is over already is no error: it is as asked for."""
@@ -154,6 +163,11 @@ def _ended(request: Request, ended: int) -> Response:
 
 def _json(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+def _plain(about: dict[str, Any]) -> dict[str, Any]:
+    """The same with JSON values only."""
+    return {**about, "notices": [notice.dump() for notice in about["notices"]]}
 
 
 def _signed_out(request: Request, ended: int) -> Response:

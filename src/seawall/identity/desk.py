@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from seawall.core.decisions import passage_of
 from seawall.core.errors import BadRequest, Unprocessable
-from seawall.identity.agents import Agent, agent_of
 from seawall.identity.factors import Factors
+from seawall.identity.risk.arrivals import Arrivals
 from seawall.identity.throttle import Limit, Throttle, network_of
 from seawall.identity.tokens import strict_object
 from seawall.settings import Settings
@@ -43,6 +43,7 @@ class Desk:
     db: IdentityDatabase
     factors: Factors
     throttle: Throttle
+    arrivals: Arrivals
 
     def origin(self, request: Request) -> str:
         """How browsers call us: the configured origin; in development, the host of this request (the wall
@@ -67,11 +68,6 @@ class Desk:
 
 def _network(request: Request) -> str:
     return network_of(request.client.host if request.client else None)
-
-
-def agent(request: Request) -> Agent:
-    """The families of the caller's browser and platform."""
-    return agent_of(request.headers.get("user-agent", ""))
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from seawall.core.ids import new_token, token_hash
-from seawall.identity.agents import UNKNOWN, Agent
 
 if TYPE_CHECKING:
     from seawall.settings import SessionSection
@@ -43,13 +42,11 @@ async def begin_session(
     amr: tuple[str, ...],
     replaces: bytes | None,
     aal: int = 1,
-    agent: Agent = UNKNOWN,
 ) -> NewSession:
     """A fresh session with a fresh token; the one that `replaces` names ends (against fixation, ASVS 7.2.4).
 
     Args:
         aal: 2 when two factors were proved at sign-in, as a passkey with user verification does.
-        agent: the browser's and platform's families, so that people recognise their sessions.
     """
     if replaces is not None:
         await tx.execute(
@@ -69,9 +66,9 @@ async def begin_session(
     session_id = await tx.fetchval(
         """INSERT INTO seawall.sessions
              (token_hash, user_id, tenant_id, aal, amr, authenticated_at, second_factor_at, epoch, idle_timeout_s,
-              expires_at, browser, platform)
+              expires_at)
            SELECT $1, u.id, $3, $8::smallint, $4, $5, CASE WHEN $8::smallint > 1 THEN now() END, u.epoch, $6,
-             now() + make_interval(secs => $7), $9, $10
+             now() + make_interval(secs => $7)
            FROM seawall.users u WHERE u.id = $2
            RETURNING id""",
         token_hash(token),
@@ -82,8 +79,6 @@ async def begin_session(
         timeouts.idle_timeout_s,
         timeouts.absolute_timeout_s,
         aal,
-        agent.browser,
-        agent.platform,
     )
     return NewSession(session_id, token)
 
@@ -170,8 +165,8 @@ class SessionLine:
     """A live session as its owner sees it."""
 
     id: UUID
-    browser: str
-    platform: str
+    family: str | None
+    platform: str | None
     tenant: str
     aal: int
     created_at: datetime
@@ -182,7 +177,7 @@ class SessionLine:
 async def live_sessions(tx: Any, user_id: UUID, this: UUID) -> list[SessionLine]:
     """A person's live sessions, this one first, then by last use."""
     rows = await tx.fetch(
-        """SELECT s.id, s.browser, s.platform, t.name AS tenant, s.aal, s.created_at, s.last_seen_at, s.id = $2 AS this
+        """SELECT s.id, s.family, s.platform, t.name AS tenant, s.aal, s.created_at, s.last_seen_at, s.id = $2 AS this
            FROM seawall.sessions s JOIN seawall.users u ON u.id = s.user_id AND u.epoch = s.epoch
            JOIN seawall.tenants t ON t.id = s.tenant_id AND t.suspended_at IS NULL
            WHERE s.user_id = $1 AND s.kind = 'browser' AND s.revoked_at IS NULL AND s.expires_at > now()

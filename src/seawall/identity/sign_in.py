@@ -24,7 +24,7 @@ from seawall.core.errors import NotFound, Problem, Unavailable
 from seawall.core.events import Link, SignIn
 from seawall.identity import cookies
 from seawall.identity.ceremony import PasskeyProblem
-from seawall.identity.desk import Desk, agent, credential_input, data, input_of, onward, page, query_of, wants_html
+from seawall.identity.desk import Desk, credential_input, data, input_of, onward, page, query_of, wants_html
 from seawall.identity.linking import TenantChoice, check_enabled, find_person, issuers_of, link_to_session, tenants_of
 from seawall.identity.logout import ProviderSession, remember_origin
 from seawall.identity.passkeys import Passkeys
@@ -314,7 +314,6 @@ class SignInRoutes:
                 amr=who.amr,
                 replaces=transaction.replaces,
                 aal=who.aal,
-                agent=agent(request),
             )
             if who.origin is not None:
                 await remember_origin(tx, session.id, who.origin)
@@ -324,7 +323,9 @@ class SignInRoutes:
                 session_id=str(session.id),
                 trace_id=passage_of(request).trace_id,
             )
-            await append_as(tx, [event], tenant_id=tenant_id, user_id=who.user_id, session_id=session.id)
+            arrival = await self._desk.arrivals.note(tx, request, session_id=session.id, user_id=who.user_id)
+            events = [event, *arrival.events]
+            await append_as(tx, events, tenant_id=tenant_id, user_id=who.user_id, session_id=session.id)
         # A page and not a redirect: after a cross-site redirect chain a Strict cookie is not sent, after a navigation
         # that this page starts it is.
         if wants_html(request):
@@ -333,6 +334,7 @@ class SignInRoutes:
             response = data({"signed_in": True, "next": transaction.next})
         cookies.set_session(response, session.token)
         cookies.clear_transaction(response)
+        arrival.dress(response)
         return response
 
     async def _refused(self, request: Request, provider: str, refused: SignInRefused) -> Response:

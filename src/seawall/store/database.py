@@ -14,13 +14,13 @@ from uuid import UUID
 import asyncpg
 
 from seawall.core.errors import ProofReplayed, Unavailable
-from seawall.core.scope import BREAK_GLASS_ROLE, Assurance, GrantUse, Membership, Principal
+from seawall.core.scope import BREAK_GLASS_ROLE, Assurance, GrantUse, Membership, Principal, Trail
 from seawall.core.sealing import Keyring
 from seawall.store.address import user_of
 from seawall.store.lease import Lease, WitnessedLease
 from seawall.store.pool import PasswordSource, Pool
 
-_ADMIT = "SELECT * FROM seawall.admit($1)"
+_ADMIT = "SELECT * FROM seawall.admit($1, $2)"
 # The proof is used up only by a grant that is live: so nobody without a token can fill the table of proofs.
 _ADMIT_GRANT = """SELECT g.*, ($6::bytea IS NULL OR seawall.use_proof($6, $7)) AS fresh
                   FROM seawall.admit_grant($1, $2, $3, $4, $5) g"""
@@ -82,17 +82,19 @@ class Database:
         if self._break_glass is not None:
             await self._break_glass.close()
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
         """The person behind a live session, in one round trip; None when there is no such session.
 
         The database checks expiry, idleness, revocation, the user's epoch, suspension of the tenant and of the person,
-        and mints the signed context; none for a privileged person who has proved one factor only.
+        the bound cookie of a device-bound session, and mints the signed context; none for a privileged person who has
+        proved one factor only.
         """
         async with self._app.connection() as connection:
-            row = await connection.fetchrow(_ADMIT, token_hash)
+            row = await connection.fetchrow(_ADMIT, token_hash, device_hash)
         if row is None:
             return None
-        return _principal(row)
+        trail = Trail(row["origin"], tuple(row["strayed"] or ()), row["away_network"], row["away_at"])
+        return _principal(row, trail)
 
     async def admit_grant(self, use: GrantUse) -> Principal | None:
         """The person behind a verified access token, in one round trip; None when its grant is not live.
@@ -166,7 +168,7 @@ class Database:
             yield connection
 
 
-def _principal(row: asyncpg.Record) -> Principal:
+def _principal(row: asyncpg.Record, trail: Trail | None = None) -> Principal:
     return Principal(
         user_id=row["user_id"],
         tenant_id=row["tenant_id"],
@@ -174,6 +176,7 @@ def _principal(row: asyncpg.Record) -> Principal:
         memberships=tuple(_membership(text) for text in row["memberships"]),
         assurance=Assurance(row["aal"], row["authenticated_at"], row["second_factor_at"]),
         context=row["context"] or "",
+        trail=trail,
     )
 
 

@@ -172,9 +172,12 @@ def answer(request: Request, passage: Passage, error: BaseException) -> Response
         _LOG.error("failed", trace_id=passage.trace_id, status=what.status, problem=what.code, exc_info=error)
     if isinstance(error, Problem):
         passage.events += [event.model_copy(update={"trace_id": passage.trace_id}) for event in error.events]
+    comes_back = isinstance(error, NotSignedIn | SecondFactorRequired)
     if isinstance(error, NotSignedIn) and passage.method == "GET" and not what.location:
-        what = replace(what, location=SIGN_IN_PATH)
-    return respond(request, passage, what, comes_back=isinstance(error, NotSignedIn | SecondFactorRequired))
+        # a browser that is bound to its device renews its cookie before it asks for the same address again
+        what = replace(what, location=_own_address(request) if passage.renewable else SIGN_IN_PATH)
+        comes_back = not passage.renewable
+    return respond(request, passage, what, comes_back=comes_back)
 
 
 def respond(request: Request, passage: Passage, what: Told, *, comes_back: bool = False) -> Response:

@@ -380,9 +380,7 @@ async def test_sessions_are_listed_and_ended_one_by_one(house: House, browser: B
         one.http.headers["User-Agent"] = "Mozilla/5.0 (Windows NT 10.0) Gecko/20100101 Firefox/140.0"
         await one.sign_in("ann@example.com")
     listed = (await browser.get("/auth/account", JSON)).json()["devices"]
-    assert [(line["browser"], line["platform"], line["this"]) for line in listed][1:] == [
-        ("Firefox", "Windows", False)
-    ] * 3
+    assert [(line["device"], line["this"]) for line in listed][1:] == [("Firefox on Windows", False)] * 3
     assert listed[0]["this"]
     end = f"/auth/sessions/{listed[1]['id']}/end"
     assert (await browser.post(end, headers=JSON)).json() == {"sessions_ended": 1}

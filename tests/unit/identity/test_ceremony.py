@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from seawall.identity.agents import Agent, agent_of
 from seawall.identity.ceremony import (
     PasskeyProblem,
     RelyingParty,
@@ -138,24 +137,3 @@ def test_a_challenge_commits_to_purpose_session_and_action() -> None:
     assert len({one.challenge(nonce) for one in bindings}) == len(bindings)
     assert bindings[0].challenge(nonce) == Binding("enrol", session).challenge(nonce)
     assert bindings[0].challenge(nonce) != bindings[0].challenge(b"m" * 32)
-
-
-@pytest.mark.parametrize(
-    ("header", "agent"),
-    [
-        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0 Safari/537.36",
-         Agent("Chrome", "Linux")),
-        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/150.0 Safari/537.36 Edg/150.0",
-         Agent("Edge", "Windows")),
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605 Version/19.0 Mobile Safari/604.1",
-         Agent("Safari", "iPhone")),
-        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:140.0) Gecko/20100101 Firefox/140.0",
-         Agent("Firefox", "macOS")),
-        ("python-httpx2/2.16", Agent("a program", "unknown")),
-        ("<script>alert(1)</script>", Agent("unknown", "unknown")),
-        ("", Agent("unknown", "unknown")),
-        ("x" * 100_000, Agent("unknown", "unknown")),
-    ],
-)  # fmt: skip
-def test_only_families_are_kept(header: str, agent: Agent) -> None:
-    assert agent_of(header) == agent

@@ -42,10 +42,8 @@ ALTER TABLE seawall.sign_in_transactions DROP CONSTRAINT sign_in_transactions_pu
 ALTER TABLE seawall.sign_in_transactions ADD CONSTRAINT sign_in_transactions_purpose_check
     CHECK (purpose IN ('callback', 'tenant', 'passkey'));
 
-ALTER TABLE seawall.sessions
-    ADD COLUMN recovered_at timestamptz,   -- a recovery code was used here: for a while it stands for the lost factor
-    ADD COLUMN browser  text NOT NULL DEFAULT 'unknown' CHECK (browser ~ '^[A-Za-z ]{1,20}$'),    -- families only, never the
-    ADD COLUMN platform text NOT NULL DEFAULT 'unknown' CHECK (platform ~ '^[A-Za-z ]{1,20}$');   -- raw User-Agent
+-- A recovery code was used in this session: for a while it stands for the factor that was lost.
+ALTER TABLE seawall.sessions ADD COLUMN recovered_at timestamptz;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     seawall.passkeys, seawall.passkey_handles, seawall.passkey_challenges TO seawall_identity;
