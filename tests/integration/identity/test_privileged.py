@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 import pytest
 from tests.integration.identity.conftest import JSON, ORIGIN, Browser, House
 from tests.integration.identity.test_passkeys import ADD, NEW, PROVE, add, options
-from tests.integration.identity.test_roles import scope_of
 from tests.integration.identity.test_sessions_and_factors import enrol
 
 from seawall.core.errors import SecondFactorRequired
@@ -103,12 +102,13 @@ async def test_the_database_gives_such_a_session_no_tenant(house: House, browser
         (Membership("manager", "Venue", uuid4()), False),
     ],
 )
-async def test_which_roles_and_whatever_their_scope(house: House, ann: UUID, role: Membership, owed: bool) -> None:
-    browser = house.browser()
-    await browser.sign_in("ann@example.com")
-    await house.identity.people.grant(await scope_of(house, browser), ann, role)
-    await browser.sign_in("ann@example.com")
-    assert (await browser.get("/auth/me", JSON)).json()["second_factor_owed"] is owed
+async def test_which_roles_and_whatever_their_scope(house: House, tenant: UUID, role: Membership, owed: bool) -> None:
+    scratch = house.scratch
+    person = await scratch.person(tenant, role.role, role.scope_type, role.scope_id)
+    for aal, expected in ((1, owed), (2, False)):
+        principal = await scratch.database.admit(token_hash(await scratch.session(person, tenant, aal=aal)))
+        assert principal is not None
+        assert principal.owes_second_factor is expected
 
 
 async def test_the_last_factor_stays(house: House, browser: Browser) -> None:
