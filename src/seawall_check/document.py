@@ -54,6 +54,25 @@ class DatabaseAccess(Part):
     """A SELECT for the owner that gives one row per audit event, oldest first."""
 
 
+class Passkeys(Part):
+    """Where passkeys are enrolled and used, as JSON. Options come as `{"options": {…}}` in their JSON form; answers
+    go as `{"credential": {…}}`, and what enrols tells the new one's id as `passkey`.
+    """
+
+    enrol: str
+    """GET gives options for a new one."""
+    add: str
+    """POST takes its answer."""
+    prove: str
+    """GET gives options, POST takes an answer (or a `code`): the session's second factor."""
+    sign_in_options: str
+    """POST gives options to somebody who is not signed in."""
+    sign_in: str
+    """POST takes an answer and signs in."""
+    remove: str = ""
+    """POST removes the one in place of `{passkey}`."""
+
+
 class Command(Part):
     """A command of the app's operator. `{tenant}` and `{slug}` in `argv` become those of one tenant."""
 
@@ -88,6 +107,9 @@ class SignIn(Part):
     sign_out: str = ""
     sign_out_everywhere: str = ""
     totp: str = ""
+    passkeys: Passkeys | None = None
+    privileged_roles: tuple[str, ...] = ()
+    """Roles that can do nothing without a second factor. Their personas prove a passkey at each sign-in."""
     known_cookie: str = ""
     """A cookie that only tells a browser that was here before from one that was not; it may live long."""
 

@@ -73,12 +73,32 @@ class Link(Event):
 
 
 class FactorChange(Event):
-    """A second factor was enrolled or removed."""
+    """A second factor was enrolled or removed, or recovery codes were made anew."""
 
     kind = "identity.factor"
     user_id: str
-    factor: Literal["totp"]
-    change: Literal["enrolled", "removed"]
+    factor: Literal["totp", "passkey", "recovery-codes"]
+    change: Literal["enrolled", "removed", "renewed"]
+    passkey: str = ""
+
+
+class FactorProof(Event):
+    """A second factor was proved for a session, or tried in vain. `reason` is a code such as `challenge`."""
+
+    kind = "identity.factor-proof"
+    user_id: str
+    factor: Literal["code", "otp", "recovery", "passkey"]
+    reason: str = ""
+
+
+class FactorAlert(Event):
+    """Something about a factor that its owner must look at: a counter that went backwards means that a copy exists."""
+
+    kind = "identity.factor-alert"
+    outcome: Outcome = "refused"
+    user_id: str
+    passkey: str
+    alert: Literal["cloned-counter"]
 
 
 class Device(Event):
