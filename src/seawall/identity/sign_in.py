@@ -79,7 +79,8 @@ class SignInRoutes:
         query = query_of(request)
         name = query.get("provider") or (next(iter(self._providers)) if len(self._providers) == 1 else "")
         if not name:
-            return self._offer(request, own_path(query.get("next")))
+            fresh = {"fresh": "1"} if query.get("fresh") == "1" else {}
+            return self._offer(request, {"next": own_path(query.get("next")), **fresh})
         provider = self._providers.get(name)
         if provider is None:
             raise NotFound()
@@ -111,9 +112,9 @@ class SignInRoutes:
         cookies.set_transaction(response, transaction_id)
         return response
 
-    def _offer(self, request: Request, after: str) -> Response:
+    def _offer(self, request: Request, then: dict[str, str]) -> Response:
         offers = [
-            {"name": p.name, "title": p.title, "url": f"/auth/sign-in?{urlencode({'provider': p.name, 'next': after})}"}
+            {"name": p.name, "title": p.title, "url": f"/auth/sign-in?{urlencode({'provider': p.name, **then})}"}
             for p in self._providers.values()
         ]
         return page(request, "sign_in", providers=offers) if wants_html(request) else data({"providers": offers})

@@ -59,12 +59,18 @@ class AdmissionKey:
 async def begin_grant(
     tx: Any, admission: AdmissionKey, timeouts: IdentitySection, *, session_id: UUID, client_id: str, jkt: str | None
 ) -> Grant | None:
-    """A grant with the person, tenant and assurance of a browser session; None when that has ended meanwhile."""
+    """A grant with the person, tenant and assurance of a browser session; None when that has ended meanwhile.
+
+    A second factor from before the session came into doubt does not count, as admission has it.
+    """
     grant_id = await tx.fetchval("SELECT uuidv7()")
     row = await tx.fetchrow(
         """INSERT INTO seawall.sessions (id, kind, client_id, token_hash, user_id, tenant_id, aal, amr,
              authenticated_at, second_factor_at, epoch, idle_timeout_s, expires_at)
-           SELECT $1, 'client', $2, $3, s.user_id, s.tenant_id, s.aal, s.amr, s.authenticated_at, s.second_factor_at,
+           SELECT $1, 'client', $2, $3, s.user_id, s.tenant_id,
+             CASE WHEN s.doubted_at > coalesce(s.second_factor_at, '-infinity') THEN 1 ELSE s.aal END, s.amr,
+             s.authenticated_at,
+             CASE WHEN s.doubted_at > s.second_factor_at THEN NULL ELSE s.second_factor_at END,
              u.epoch, $5, now() + make_interval(secs => $6)
            FROM seawall.sessions s
            JOIN seawall.users u ON u.id = s.user_id AND u.epoch = s.epoch AND u.disabled_at IS NULL
