@@ -87,6 +87,14 @@ async def begin_grant(
     if row is None:
         return None
     await tx.execute("INSERT INTO seawall.client_grants (id, jkt) VALUES ($1, $2)", grant_id, jkt)
+    # Without the provider's `sid`: signing out of one browser there ends no program here, "end all of this person's
+    # sessions" does (OpenID Connect Back-Channel Logout §2.7 leaves what was consented to for later alone).
+    await tx.execute(
+        """INSERT INTO seawall.provider_sessions (session_id, issuer, subject)
+           SELECT $1, issuer, subject FROM seawall.provider_sessions WHERE session_id = $2""",
+        grant_id,
+        session_id,
+    )
     grant = Grant(grant_id, row["user_id"], row["tenant_id"], client_id, row["epoch"], jkt, 0)
     await tx.execute(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'too-many'
