@@ -46,6 +46,11 @@ class RunningApp:
         """Everybody the seed named, by name: `tenant`, `role`, `user_id`, `login`, `objects`."""
         return {persona["name"]: persona for persona in self.target["personas"]}
 
+    @property
+    def people(self) -> dict[str, dict[str, Any]]:
+        """The personas, and the platform's staff, who belong to no tenant and may ask for break-glass."""
+        return self.personas | {person["name"]: person for person in self.target.get("staff", ())}
+
     def client(self, persona: str | None = None) -> httpx2.Client:
         """A client signed in as a persona, kept for the next call; without a name, one that is not signed in."""
         if persona is None:
@@ -56,7 +61,7 @@ class RunningApp:
 
     def sign_in(self, persona: str) -> httpx2.Client:
         """A new session for a persona, through the development provider's form."""
-        known = self.personas[persona]
+        known = self.people[persona]
         client = self._new_client()
         start = self.target["sign_in"]
         form_page = client.get(start["start"], follow_redirects=True, headers={"Accept": "text/html"})

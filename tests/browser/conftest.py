@@ -88,7 +88,7 @@ def _heard(complaints: list[str], page: Page, kind: str, text: str) -> None:
 
 
 async def _sign_in(page: Page, shop: RunningApp, persona: str, path: str) -> None:
-    known = shop.personas[persona]
+    known = shop.people[persona]
     await page.goto(f"/auth/sign-in?provider=dev&next={path}")
     await page.fill("[name=email]:visible", known["login"])
     await page.fill("[name=password]:visible", known["password"])
