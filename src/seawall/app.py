@@ -27,7 +27,7 @@ from sqlalchemy.exc import IntegrityError
 from seawall import access, audit, identity, privacy, secrets, tenancy, web
 from seawall.core.errors import Conflict, Refused
 from seawall.core.events import Event
-from seawall.core.scope import Principal
+from seawall.core.scope import GrantUse, Principal
 from seawall.core.vault import Vault
 from seawall.settings import Settings, load
 from seawall.store.database import Database
@@ -82,6 +82,7 @@ class Seawall:
             database=lambda: self.database,
             master=self.secrets.master,
             client_secret=self.secrets.client_secret,
+            unbound_paths=(web.STATIC_PATH,),
         )
         self.access = access.include(
             app, settings=self.settings, policies=self.settings.root / "policies", database=lambda: self.database
@@ -134,8 +135,11 @@ class Seawall:
         """Members of the caller's tenant and their roles."""
         return self.identity.people
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        return await self.database.admit(token_hash)
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        return await self.database.admit(token_hash, device_hash)
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        return await self.database.admit_grant(use)
 
     async def enter_break_glass(self, staff: Principal, grant_id: UUID) -> Principal | None:
         return await self.database.enter_break_glass(staff, grant_id)
@@ -214,6 +218,7 @@ class Seawall:
         async with self.secrets.running(), self._connected() as self._database:
             # headings that keep keys of their own add their rotators here
             rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
+            rotators = [*rotators, self.identity.clients.rotator(wait=wait)]
             assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
             yield secrets.Rotation(self.secrets.vault, rotators)
         self._database = None

@@ -23,7 +23,7 @@ from seawall.access.listing import check_listable
 from seawall.access.may import APPROVE, REQUIREMENT_ATTR, Requirement
 from seawall.access.scoped import SCOPE_ATTR
 from seawall.access.views import guarded_fields, views_in
-from seawall.core.decisions import DECISION_ATTR
+from seawall.core.decisions import BEARER_ATTR, DECISION_ATTR
 from seawall.core.errors import Refused
 
 
@@ -54,6 +54,7 @@ def _check_api_route(context: RouteContext, engine: Engine) -> None:
     decisions = _decisions(dependant)
     _exactly_one(decisions, where)
     _scope_after_decision(dependant, where)
+    _bearer_before_decision(dependant, where)
     check_bodies(dependant, where)
     requirement: Requirement | None = getattr(decisions[0], REQUIREMENT_ATTR, None)
     if requirement is not None:
@@ -102,6 +103,19 @@ def _scope_after_decision(dependant: Dependant, where: str) -> None:
                 why="there is no scope without a decision, and FastAPI solves parameters in their order",
                 fix="put the parameter with may() before `scope: Scope`",
             )
+
+
+def _bearer_before_decision(dependant: Dependant, where: str) -> None:
+    """`bearer()` is no decision, but the decision admits the caller: said later, it would say nothing."""
+    decided = False
+    for inner in _walk(dependant):
+        if hasattr(inner.call, BEARER_ATTR) and decided:
+            raise Refused(
+                f"{where}: bearer() stands after the decision",
+                why="the decision admits the caller, and refuses a token without proof before bearer() is read",
+                fix="put bearer(…) first: dependencies=[bearer(…), …] of the route or of its router",
+            )
+        decided = decided or hasattr(inner.call, DECISION_ATTR)
 
 
 def _check_requirement(requirement: Requirement, context: RouteContext, engine: Engine, where: str) -> None:

@@ -6,7 +6,8 @@
         │                    (`ApprovalRequired` is a Forbidden that says how to ask)
         ├── BadRequest 400 · NotSignedIn 401 · Forbidden 403 · NotFound 404 · Conflict 409
         ├── TooLarge 413 · WrongContentType 415 · Unprocessable 422 · TooMany 429 · Unavailable 503
-        └── StepUpRequired 401      a fresh factor is wanted, RFC 9470
+        ├── StepUpRequired 401      a fresh factor is wanted, RFC 9470
+        └── ProofReplayed 401       a DPoP proof was used before, RFC 9449
 
 A `Refused` says *what* happened, *why* it matters and the one-line *fix*. A `Problem` carries a stable `code` and a
 short `detail` that is safe to show; the trace id is added at the edge. Neither ever carries rows, policies or personal
@@ -121,6 +122,18 @@ class Unavailable(Problem):
     status = 503
     code = "unavailable"
     title = "Temporarily unavailable"
+
+
+class ProofReplayed(Problem):
+    """A DPoP proof works once (RFC 9449 §11.1)."""
+
+    status = 401
+    code = "invalid-dpop-proof"
+    title = "The proof of possession is not valid"
+
+    def __init__(self) -> None:
+        super().__init__("This proof was used before; make a new one for each request.")
+        self.headers["WWW-Authenticate"] = 'DPoP error="invalid_dpop_proof", algs="ES256"'
 
 
 class ApprovalRequired(Forbidden):

@@ -40,6 +40,20 @@ class SignOut(Event):
     everywhere: bool = False
 
 
+class ClientGrant(Event):
+    """A person let an API client in, or it lost that: `granted`, `revoked` (with all its tokens), or one token of it.
+
+    `reason` is a code such as `refresh-reuse`, `code-replay`, `wrong-key` or `client`.
+    """
+
+    kind = "identity.client-grant"
+    user_id: str
+    client_id: str
+    grant_id: str
+    step: Literal["granted", "denied", "revoked", "token-revoked", "refused"]
+    reason: str = ""
+
+
 class ProviderLogout(Event):
     """A provider ended sessions that it had vouched for (back-channel logout). `reason` says why it was refused."""
 
@@ -65,6 +79,28 @@ class FactorChange(Event):
     user_id: str
     factor: Literal["totp"]
     change: Literal["enrolled", "removed"]
+
+
+class Device(Event):
+    """A session was bound to a key of its browser, a proof did not bind it, or one by another key ended it."""
+
+    kind = "identity.device"
+    user_id: str
+    session_id: str
+    step: Literal["bound", "refused", "revoked"]
+    reason: str = ""
+
+
+class Risk(Event):
+    """How unusual a sign-in is, or a request of a session compared with its sign-in. `reasons` are codes."""
+
+    kind = "identity.risk"
+    user_id: str
+    session_id: str
+    at: Literal["sign-in", "request"]
+    score: int
+    reasons: tuple[str, ...] = ()
+    effect: Literal["none", "notify", "step-up"] = "none"
 
 
 class StepUp(Event):

@@ -121,6 +121,8 @@ class _Dev:
     async def serve(self) -> None:
         os.environ.update(self.database.environment() | self.vault.environment())
         os.environ["SEAWALL_ROOT"] = str(self.settings.root)
+        if not self.scratch:  # a scratch app is judged, and logs as production does
+            os.environ.setdefault("SEAWALL_WEB__LOG_EXCEPTION_TEXT", "true")
         app = import_app(self.settings)
         app.state.seawall.check_routes()  # first: what a route lacks is known without any database
         try:

@@ -13,14 +13,19 @@ from uuid import UUID
 
 import asyncpg
 
-from seawall.core.errors import Unavailable
-from seawall.core.scope import BREAK_GLASS_ROLE, Assurance, Membership, Principal
+from seawall.core.errors import ProofReplayed, Unavailable
+from seawall.core.scope import BREAK_GLASS_ROLE, Assurance, GrantUse, Membership, Principal, Trail
 from seawall.core.sealing import Keyring
 from seawall.store.address import user_of
 from seawall.store.lease import Lease, WitnessedLease
 from seawall.store.pool import PasswordSource, Pool
 
-_ADMIT = "SELECT * FROM seawall.admit($1)"
+_ADMIT = "SELECT * FROM seawall.admit($1, $2)"
+# The proof is used up only by a grant that is live: so nobody without a token can fill the table of proofs.
+_ADMIT_GRANT = """SELECT g.*, ($6::bytea IS NULL OR seawall.use_proof($6, $7)) AS fresh
+                  FROM seawall.admit_grant($1, $2, $3, $4, $5) g"""
+PROOF_KEPT_S = 180
+"""A proof is taken within ±60 s; the clocks of the app and the database may differ by another 60."""
 _ENTER = "SELECT * FROM seawall.enter_break_glass($1, $2)"
 
 
@@ -77,24 +82,43 @@ class Database:
         if self._break_glass is not None:
             await self._break_glass.close()
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
         """The person behind a live session, in one round trip; None when there is no such session.
 
         The database checks expiry, idleness, revocation, the user's epoch, suspension of the tenant and of the person,
-        and mints the signed context.
+        the bound cookie of a device-bound session, and mints the signed context.
         """
         async with self._app.connection() as connection:
-            row = await connection.fetchrow(_ADMIT, token_hash)
+            row = await connection.fetchrow(_ADMIT, token_hash, device_hash)
         if row is None:
             return None
-        return Principal(
-            user_id=row["user_id"],
-            tenant_id=row["tenant_id"],
-            session_id=row["session_id"],
-            memberships=tuple(_membership(text) for text in row["memberships"]),
-            assurance=Assurance(row["aal"], row["authenticated_at"], row["second_factor_at"]),
-            context=row["context"],
-        )
+        trail = Trail(row["origin"], tuple(row["strayed"] or ()), row["away_network"], row["away_at"])
+        return _principal(row, trail)
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        """The person behind a verified access token, in one round trip; None when its grant is not live.
+
+        Beside what `admit` checks: the token's own revocation, its epoch, its signing key, and that its proof is new.
+
+        Raises:
+            ProofReplayed: the proof was used before.
+        """
+        async with self._app.connection() as connection:
+            row = await connection.fetchrow(
+                _ADMIT_GRANT,
+                use.secret,
+                use.token_id,
+                use.epoch,
+                use.kid,
+                use.generation,
+                use.proof,
+                PROOF_KEPT_S,
+            )
+        if row is None:
+            return None
+        if not row["fresh"]:
+            raise ProofReplayed
+        return _principal(row)
 
     async def begin(self, principal: Principal) -> Lease:
         """A transaction in the principal's tenant: `BEGIN` carries the signed context.
@@ -139,6 +163,18 @@ class Database:
         """A connection as `seawall_app` outside any tenant's context, for statements that carry their own."""
         async with self._app.connection() as connection:
             yield connection
+
+
+def _principal(row: asyncpg.Record, trail: Trail | None = None) -> Principal:
+    return Principal(
+        user_id=row["user_id"],
+        tenant_id=row["tenant_id"],
+        session_id=row["session_id"],
+        memberships=tuple(_membership(text) for text in row["memberships"]),
+        assurance=Assurance(row["aal"], row["authenticated_at"], row["second_factor_at"]),
+        context=row["context"],
+        trail=trail,
+    )
 
 
 def _membership(text: str) -> Membership:

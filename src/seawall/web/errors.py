@@ -181,7 +181,8 @@ def respond(request: Request, passage: Passage, what: Told, *, signed_out: bool 
     if passage.wants_html:
         location = what.location
         if signed_out and passage.method == "GET":
-            location = f"{SIGN_IN_PATH}?next={quote(_own_address(request), safe='/')}"
+            here = _own_address(request)
+            location = here if passage.renewable else f"{SIGN_IN_PATH}?next={quote(here, safe='/')}"
         if location and "hx-request" in request.headers:
             # A fetch would follow a redirect silently and put the page into a corner of this one.
             return Response(status_code=what.status, headers={"HX-Redirect": location})
