@@ -54,7 +54,7 @@ def rotate(
         raise Refused("--all and names", why="one of them is not meant", fix="leave one out")
     settings = load(path)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with _surroundings(settings):
+    with surroundings(settings):
         job = _Job(settings, console, names=names or [], look=listing or dry_run, wait=not at_once)
         done = asyncio.run(job.run())
     if as_json:
@@ -121,8 +121,13 @@ def _show(found: dict[str, Any], console: Console) -> None:
 
 
 @contextlib.contextmanager
-def _surroundings(settings: Settings) -> Iterator[None]:
-    """In development, the embedded parts, as the operator; else what settings say."""
+def surroundings(settings: Settings, *, passwords: bool = True) -> Iterator[None]:
+    """In development, the embedded parts, as the operator; else what settings say.
+
+    Args:
+        settings: the app's.
+        passwords: whether the database will be needed.
+    """
     if settings.secrets.address or settings.production:
         yield
         return
@@ -134,7 +139,8 @@ def _surroundings(settings: Settings) -> Iterator[None]:
         development_database(settings, scratch=False) as database,
         development_vault(settings, database, scratch=False) as vault,
     ):
-        asyncio.run(vault.give_passwords(database))  # the server may have another address than when they were given
+        if passwords:
+            asyncio.run(vault.give_passwords(database))  # the server may have another address than when they were given
         os.environ.update(database.environment() | vault.environment(OPERATOR))
         os.environ["SEAWALL_ROOT"] = str(settings.root)
         yield

@@ -100,7 +100,7 @@ async def hand_over_passwords(provisioner: Provisioner, database: DevelopmentDat
     for role in LOGIN_ROLES:
         try:
             connection = await asyncpg.connect(
-                server.address(database.name, role), password=provisioner.password(mount, role)
+                server.address("postgres", role), password=provisioner.password(mount, role)
             )
         except asyncpg.InvalidPasswordError:  # one of the two was thrown away, or restored, since they met
             provisioner.renew_password(mount, role)

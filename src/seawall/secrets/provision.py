@@ -3,7 +3,8 @@
     <prefix>-app         the running app: reads its secrets, wraps and unwraps data keys, makes keys of new tenants
     <prefix>-operator    `seawall rotate` and erasure: also writes secrets, rotates, retires and destroys keys
 
-Development does this by itself. In production whoever runs the vault does it once: `seawall vault --print-policy`.
+Development does this by itself. In production whoever runs the vault does it once, with `seawall vault policy app` and
+`seawall vault policy operator`.
 """
 
 from __future__ import annotations
