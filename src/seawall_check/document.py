@@ -84,6 +84,8 @@ class SignIn(Part):
     sign_out: str = ""
     sign_out_everywhere: str = ""
     totp: str = ""
+    known_cookie: str = ""
+    """A cookie that only tells a browser that was here before from one that was not; it may live long."""
 
 
 class Api(Part):
@@ -163,6 +165,8 @@ class Document(Part):
     """The app's process on this machine."""
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()
+    staff: tuple[Persona, ...] = ()
+    """The platform's own people, who may ask for break-glass. They belong to none of the tenants."""
 
 
 def parse(raw: dict[str, Any]) -> Document:

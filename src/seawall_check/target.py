@@ -65,7 +65,7 @@ class Target:
         self._once: dict[str, asyncio.Task[Any]] = {}
         self._clients: list[httpx2.AsyncClient] = []
         self._tls = authority(self.document.ca_file)
-        redactor.learn(*(persona.password for persona in self.document.personas))
+        redactor.learn(*(person.password for person in (*self.document.personas, *self.document.staff)))
 
     # -- what the app says about itself ---------------------------------------------------------------------------
 
@@ -168,14 +168,20 @@ class Target:
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
-    def anonymous(self) -> httpx2.AsyncClient:
-        """A client with an empty cookie jar. It sends `Origin` with changes; `headers={"Origin": ""}` leaves it out."""
+    def anonymous(self, *, address: str = "", agent: str = "seawall-check") -> httpx2.AsyncClient:
+        """A client with an empty cookie jar. It sends `Origin` with changes; `headers={"Origin": ""}` leaves it out.
+
+        Args:
+            address: of this machine (127.0.0.0/8), to come from another network.
+            agent: its `User-Agent`.
+        """
         client = httpx2.AsyncClient(
             base_url=self.base_url,
             verify=self._tls,
             timeout=REQUEST_TIMEOUT_S,
             trust_env=False,
-            headers={"User-Agent": "seawall-check"},
+            headers={"User-Agent": agent},
+            transport=httpx2.AsyncHTTPTransport(verify=self._tls, local_address=address) if address else None,
             event_hooks={"request": [self._like_a_browser], "response": [self._learn]},
         )
         self._clients.append(client)

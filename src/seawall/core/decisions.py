@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from seawall.core.errors import Refused
+from seawall.core.errors import Forbidden, Refused
 from seawall.core.scope import PASSAGE_KEY, Decided, Passage, Principal
 
 DECISION_ATTR = "__seawall_decision__"
@@ -70,6 +70,8 @@ def self_service(why: str) -> Any:
     async def decide(request: Request) -> Principal:
         passage = passage_of(request)
         principal = await passage.require_principal()
+        if principal.break_glass is not None:
+            raise Forbidden("Break-glass reads what the policies name; this is somebody's own.")
         passage.decision = Decided("self-service", why)
         return principal
 

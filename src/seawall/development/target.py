@@ -12,7 +12,7 @@ import orjson
 from seawall.core.events import SealFailure
 from seawall.development.certificates import Certificates
 from seawall.development.database import DevelopmentDatabase
-from seawall.development.seeding import Sow
+from seawall.development.seeding import Persona, Sow
 from seawall.development.vault import DevelopmentVault
 from seawall.secrets import OPERATOR, Mounts
 from seawall.settings import Settings
@@ -63,6 +63,7 @@ def target_document(
             "sign_out": "/auth/sign-out",
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
+            "known_cookie": "__Host-sw_known",
         },
         **_api(settings),
         "secrets": _secrets(settings, database, vault),
@@ -71,18 +72,20 @@ def target_document(
             {"id": str(tenant.id), "name": tenant.name, "slug": tenant.slug, "objects": tenant.objects}
             for tenant in sow.tenants.values()
         ],
-        "personas": [
-            {
-                "name": persona.name,
-                "tenant": str(persona.tenant_id),
-                "role": persona.role,
-                "user_id": str(persona.user_id),
-                "login": persona.login,
-                "password": persona.password,
-                "objects": persona.objects,
-            }
-            for persona in sow.personas.values()
-        ],
+        "personas": [_persona(persona) for persona in sow.personas.values()],
+        "staff": [_persona(person) for person in sow.staff],
+    }
+
+
+def _persona(persona: Persona) -> dict[str, Any]:
+    return {
+        "name": persona.name,
+        "tenant": str(persona.tenant_id),
+        "role": persona.role,
+        "user_id": str(persona.user_id),
+        "login": persona.login,
+        "password": persona.password,
+        "objects": persona.objects,
     }
 
 

@@ -66,7 +66,7 @@ class DatabaseStepUps:
         """Record a pending challenge for the caller's session and give the error to raise."""
         resume = None
         if intent.resume is not None and is_own_path(intent.resume.path):
-            resume = {"path": intent.resume.path, "fields": intent.resume.fields, "method": "post"}
+            resume = {"path": intent.resume.path, "fields": intent.resume.fields, "method": intent.resume.method}
         return await self._pend(principal, intent, resume, acr=acr, max_age_s=max_age_s)
 
     async def challenge_page(

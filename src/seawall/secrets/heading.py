@@ -151,9 +151,8 @@ def in_environment(settings: Settings) -> list[str]:
     found = [name for name in ("SEAWALL_SECRET_KEY",) if settings.secret_key is not None and os.environ.get(name)]
     urls = ("DATABASE_URL", "SEAWALL_DATABASE__URL", "SEAWALL_DATABASE__IDENTITY_URL", "SEAWALL_DATABASE__WORKER_URL")
     found += [name for name in urls if has_password(os.environ.get(name, ""))]
-    return found + sorted(
-        name for name in os.environ if name.startswith("SEAWALL_") and name.endswith(("CLIENT_SECRET", "__SECRET"))
-    )
+    endings = ("CLIENT_SECRET", "__SECRET")
+    return found + sorted(name for name in os.environ if name.startswith("SEAWALL_") and name.endswith(endings))
 
 
 def has_password(url: str) -> bool:

@@ -28,7 +28,7 @@ from seawall.secrets.login import WRAPPING_PREFIX, AppRole
 from seawall.secrets.master import MASTER, new_master
 from seawall.store.private import private_text, write_private
 from seawall.store.roles import APP as ROLE_APP
-from seawall.store.roles import IDENTITY, WORKER
+from seawall.store.roles import BREAKGLASS, IDENTITY, WORKER
 
 APP, OPERATOR = "app", "operator"
 TOKEN_LIFETIME_S = 3_600
@@ -54,7 +54,7 @@ def policy(prefix: str, identity: str, database_mount: str = "") -> dict[str, li
         f"{mounts.transit}/keys/+": ["create", "update", "read"],  # `+`: not `keys/…/config`, not `keys/…/rotate`
         f"{mounts.transit}/encrypt/*": _UPDATE,
         f"{mounts.transit}/decrypt/*": _UPDATE,
-        **{f"{database}/static-creds/{role}": ["read"] for role in (ROLE_APP, IDENTITY, WORKER)},
+        **{f"{database}/static-creds/{role}": ["read"] for role in (ROLE_APP, IDENTITY, WORKER, BREAKGLASS)},
     }
     if identity == APP:
         return app

@@ -20,7 +20,7 @@ from seawall.web.assets import STATIC_PATH, Assets
 from seawall.web.pages import Pages, money, page
 from seawall.web.wall import Wall
 
-__all__ = ["Pages", "Wall", "include", "money", "page"]
+__all__ = ["STATIC_PATH", "Pages", "Wall", "include", "money", "page"]
 
 
 def include(app: FastAPI, *, settings: Settings, template_packages: Sequence[tuple[str, Path]] = ()) -> Pages:

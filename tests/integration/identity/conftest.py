@@ -51,6 +51,7 @@ class House:
             settings=self.settings,
             database=lambda: self.scratch.database,
             master=self.master,
+            unbound_paths=("/static",),
         )
         self.asgi = web.Wall(self.identity.middleware(app), runtime=self, settings=self.settings)  # type: ignore[arg-type]
         self.done: list[str] = []
@@ -64,8 +65,8 @@ class House:
     def render(self, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Any:
         return self.pages.render(request, template, context, status=status)
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        return await self.scratch.database.admit(token_hash)
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        return await self.scratch.database.admit(token_hash, device_hash)
 
     async def admit_grant(self, use: GrantUse) -> Principal | None:
         return await self.scratch.database.admit_grant(use)
