@@ -152,7 +152,8 @@ def in_environment(settings: Settings) -> list[str]:
     sections = ("URL", "IDENTITY_URL", "WORKER_URL", "BREAK_GLASS_URL")
     urls = ("DATABASE_URL", *(f"SEAWALL_DATABASE__{name}" for name in sections))
     found += [name for name in urls if has_password(os.environ.get(name, ""))]
-    return found + sorted(name for name in os.environ if name.startswith("SEAWALL_") and name.endswith("CLIENT_SECRET"))
+    endings = ("CLIENT_SECRET", "__SECRET")
+    return found + sorted(name for name in os.environ if name.startswith("SEAWALL_") and name.endswith(endings))
 
 
 def has_password(url: str) -> bool:
