@@ -60,9 +60,8 @@ class Revocations:
         while True:
             try:
                 await self._listen(began)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                if self._ring.hearing:
-                    _log.warning("keys-deaf", reason=type(error).__name__)
+            except Exception as error:  # whatever it is: keys are kept for seconds only until it is over
+                _log.warning("keys-deaf", reason=type(error).__name__)
             self._ring.hearing = False
             await asyncio.sleep(RECONNECT_AFTER_S)
 

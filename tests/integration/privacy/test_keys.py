@@ -199,6 +199,16 @@ async def test_a_deaf_process_keeps_keys_for_seconds_only(inn: Hotel, monkeypatc
         await name_of(inn, guest)
 
 
+async def test_sweeping_lets_go_of_what_is_too_old(inn: Hotel, monkeypatch: pytest.MonkeyPatch) -> None:
+    for who in (inn.alpha, inn.beta):
+        await inn.put(who)
+    inn.ring.sweep()
+    assert len(inn.ring) == 2
+    monkeypatch.setattr("seawall.privacy.ring.KEPT_MAX_S", -1.0)
+    inn.ring.sweep()
+    assert len(inn.ring) == 0
+
+
 async def test_a_listener_that_is_cut_off_drops_everything_and_comes_back(
     inn: Hotel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,4 +229,7 @@ async def test_a_listener_that_is_cut_off_drops_everything_and_comes_back(
         await asyncio.sleep(0.01)
     assert inn.ring.hearing
     assert len(inn.ring) == 0
+    await inn.put()
+    await asyncio.sleep(0.3)  # several rounds of listening with something kept
+    assert inn.ring.hearing
     await told.stop()
