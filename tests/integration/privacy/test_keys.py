@@ -133,7 +133,7 @@ async def test_other_processes_hear_of_it_within_a_second(inn: Hotel, place: Scr
     async with owner_of(inn) as owner:
         assert await destroy(owner, place.operator.transit, inn.alpha.tenant_id) == 1
     for _ in range(50):
-        if held.__dict__["name"].opened or held._sa_instance_state.info["seawall_keys"].locked:  # type: ignore[attr-defined]
+        if held.__dict__["name"].opened or held.__dict__["name"].keys.locked:
             break
         await asyncio.sleep(0.02)
     with pytest.raises(VaultUnavailable):
