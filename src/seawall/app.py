@@ -185,6 +185,23 @@ class Seawall:
         async with self.secrets.running(), self._connected():
             pass
 
+    @asynccontextmanager
+    async def rotation(self, *, wait: bool = True) -> AsyncIterator[secrets.Rotation]:
+        """What `seawall rotate` works with: the app's settings with the operator's identity, not serving.
+
+        Args:
+            wait: leave what is in use its time before the old secret is refused.
+
+        Raises:
+            Refused: there is no vault, or it or the database does not let the operator in.
+        """
+        async with self.secrets.running(), self._connected() as self._database:
+            # headings that keep keys of their own add their rotators here
+            rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
+            assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
+            yield secrets.Rotation(self.secrets.vault, rotators)
+        self._database = None
+
     # Wiring ------------------------------------------------------------------------------------------------------
 
     def _wall(self, app: FastAPI) -> None:

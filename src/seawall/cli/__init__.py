@@ -15,6 +15,8 @@ from seawall.cli.keys import keys
 from seawall.cli.migrate import migrate
 from seawall.cli.new import new
 from seawall.cli.refusals import refusals_shown
+from seawall.cli.rotate import EPILOG as ROTATE_EPILOG
+from seawall.cli.rotate import rotate
 from seawall.cli.serve import serve
 from seawall.cli.version import version
 
@@ -47,6 +49,7 @@ def application() -> typer.Typer:
     app.command()(migrate)
     app.add_typer(keys)
     app.command()(serve)
+    app.command(epilog=ROTATE_EPILOG)(rotate)
     app.command()(version)
     return app
 

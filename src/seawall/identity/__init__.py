@@ -32,6 +32,7 @@ from seawall.identity.identities import IdentityRoutes
 from seawall.identity.logout import BackChannelRoutes
 from seawall.identity.people import Member, People
 from seawall.identity.providers import ClientSecret, Provider, Trust
+from seawall.identity.resealing import Resealer, SealedColumn
 from seawall.identity.sealing import Seal
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
@@ -66,6 +67,7 @@ class Identity:
     router: APIRouter
     middleware: type[SessionCookie]
     providers: dict[str, Provider]
+    reseal: Resealer
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -83,7 +85,7 @@ def include(
     settings: Settings,
     database: Callable[[], IdentityDatabase],
     master: MasterSecret,
-    client_secret: Callable[[str, str | None], ClientSecret],
+    client_secret: Callable[[str, str | None], ClientSecret] | None = None,
 ) -> Identity:
     """Add identity's routes to the app.
 
@@ -92,20 +94,22 @@ def include(
         settings: the app's.
         database: opens later.
         master: what small secrets are sealed under.
-        client_secret: gives, for a provider's name and what settings hold, where our secret there comes from.
+        client_secret: gives, for a provider's name and what settings hold, where our secret there comes from; by
+            default what settings hold.
 
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
     """
     db = Later(database)
+    totp_seal = Seal(master, "totp")
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(Seal(master, "totp")),
+        factors=Factors(totp_seal),
         throttle=Throttle(db.identity),
     )
     embedded = _development(desk)
-    providers = _providers(settings, embedded, client_secret)
+    providers = _providers(settings, embedded, client_secret or _as_set)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     router = APIRouter()
     sign_in = SignInRoutes(desk, providers)
@@ -120,7 +124,15 @@ def include(
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers)
+    sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
+    return Identity(step_ups, People(db), router, SessionCookie, providers, Resealer(db.identity, sealed))
+
+
+def _as_set(_provider: str, value: str | None) -> ClientSecret:
+    async def secret() -> str | None:
+        return value
+
+    return secret
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:

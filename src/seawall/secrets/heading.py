@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,16 @@ import structlog
 
 from seawall.core.errors import Refused
 from seawall.core.master import FixedMaster, MasterSecret
+from seawall.core.rotation import Rotator
 from seawall.core.vault import VaultUnavailable
 from seawall.secrets.client import Mounts, VaultClient
 from seawall.secrets.connection import Connection
 from seawall.secrets.login import AppRole, Kubernetes, Login, TokenFile
 from seawall.secrets.master import VaultMaster, fixed_secret
 from seawall.secrets.passwords import PasswordSource, VaultPasswords
+from seawall.secrets.rotators import ContextRotator, MasterRotator, PasswordRotator, Reseal
 from seawall.settings import SecretsSection, Settings
+from seawall.store.address import user_of
 
 PROVIDER = "provider-"
 """Before a sign-in provider's name: the secret that holds our client secret there, under `value`."""
@@ -58,6 +61,36 @@ class Secrets:
             return last
 
         return secret
+
+    def rotators(self, settings: Settings, reseal: Sequence[Reseal], *, wait: bool) -> list[Rotator]:
+        """What can be rotated of the app's own, as the operator.
+
+        Args:
+            settings: the app's.
+            reseal: each moves a heading's sealed values under a version of the master secret.
+            wait: leave what is in use its time.
+
+        Raises:
+            Refused: there is no vault.
+        """
+        vault, passwords, master = self.vault, self.passwords, self.master
+        if vault is None or passwords is None or not isinstance(master, VaultMaster):
+            raise Refused(
+                "there is no vault, so there is nothing to rotate",
+                why="secrets of the environment are changed where they are set, and the app is started again",
+                fix="set [secrets] address, see docs/guide/secrets.md",
+            )
+        made: list[Rotator] = [MasterRotator(vault, master, reseal)]
+        database = settings.database
+        for url in (database.url, database.identity_url, database.worker_url, database.migrator_url):
+            if url is not None and not has_password(url.get_secret_value()):
+                role = user_of(url.get_secret_value())
+                made.append(PasswordRotator(passwords, role, url.get_secret_value()))
+        if database.migrator_url is not None:
+            migrator = database.migrator_url.get_secret_value()
+            source = None if has_password(migrator) else passwords.source(user_of(migrator))
+            made.append(ContextRotator(migrator, source, wait=wait))
+        return made
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -117,11 +150,12 @@ def in_environment(settings: Settings) -> list[str]:
     """Names of settings that hold a secret in the environment although there is a vault."""
     found = [name for name in ("SEAWALL_SECRET_KEY",) if settings.secret_key is not None and os.environ.get(name)]
     urls = ("DATABASE_URL", "SEAWALL_DATABASE__URL", "SEAWALL_DATABASE__IDENTITY_URL", "SEAWALL_DATABASE__WORKER_URL")
-    found += [name for name in urls if _has_password(os.environ.get(name, ""))]
+    found += [name for name in urls if has_password(os.environ.get(name, ""))]
     return found + sorted(name for name in os.environ if name.startswith("SEAWALL_") and name.endswith("CLIENT_SECRET"))
 
 
-def _has_password(url: str) -> bool:
+def has_password(url: str) -> bool:
+    """Whether a database URL holds a password."""
     return ":" in url.partition("://")[2].rpartition("@")[0]
 
 

@@ -170,8 +170,12 @@ class Provisioner:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         role = AppRole(role_id, secret_file)
         if not secret_file.exists() or not self._works(client, role):
-            wrapped = client.auth.approle.generate_secret_id(name, wrap_ttl=f"{WRAPPING_LIFETIME_S}s")
-            write_private(secret_file, (WRAPPING_PREFIX + wrapped["wrap_info"]["token"]).encode())
+            if identity == APP:
+                wrapped = client.auth.approle.generate_secret_id(name, wrap_ttl=f"{WRAPPING_LIFETIME_S}s")
+                text = WRAPPING_PREFIX + wrapped["wrap_info"]["token"]
+            else:  # not every operator's command comes within the wrapping's lifetime
+                text = client.auth.approle.generate_secret_id(name)["data"]["secret_id"]
+            write_private(secret_file, text.encode())
         return role
 
     def _works(self, client: hvac.Client, role: AppRole) -> bool:

@@ -19,6 +19,7 @@ from tests.support.databases import ScratchDatabase
 from seawall import audit, identity, web
 from seawall.core.decisions import passage_of, public, self_service
 from seawall.core.events import Event
+from seawall.core.master import FixedMaster
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent, Resume
 from seawall.settings import IdentitySection, ProviderSection, Settings
@@ -44,7 +45,12 @@ class House:
         app = FastAPI()
         packages = [("identity", identity.TEMPLATES)]
         self.pages = web.include(app, settings=self.settings, template_packages=packages)
-        self.identity = identity.include(app, settings=self.settings, database=lambda: self.scratch.database)
+        self.identity = identity.include(
+            app,
+            settings=self.settings,
+            database=lambda: self.scratch.database,
+            master=FixedMaster("k" * 43),
+        )
         self.asgi = web.Wall(self.identity.middleware(app), runtime=self, settings=self.settings)  # type: ignore[arg-type]
         self.done: list[str] = []
         self._routes(app)

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.identity.conftest import HTML, JSON, ORIGIN, House
 
 from seawall.core.errors import Refused
+from seawall.core.master import FixedMaster
 from seawall.settings import IdentitySection, ProviderSection, Settings
 
 
@@ -224,7 +225,7 @@ def test_the_development_provider_refuses_production(tmp_path: Path) -> None:
     from seawall import identity
 
     with pytest.raises(Refused, match="development sign-in provider"):
-        identity.include(FastAPI(), settings=settings, database=lambda: None)  # type: ignore[arg-type,return-value]
+        identity.include(FastAPI(), settings=settings, database=lambda: None, master=FixedMaster("k"))  # type: ignore[arg-type,return-value]
 
 
 def test_a_provider_needs_a_lawful_name_and_issuer(tmp_path: Path) -> None:
@@ -240,4 +241,4 @@ def test_a_provider_needs_a_lawful_name_and_issuer(tmp_path: Path) -> None:
     }.items():
         settings = Settings(root=tmp_path, identity=IdentitySection(providers={name: section}))
         with pytest.raises(Refused, match=r"identity\.providers"):
-            identity.include(FastAPI(), settings=settings, database=lambda: None)  # type: ignore[arg-type,return-value]
+            identity.include(FastAPI(), settings=settings, database=lambda: None, master=FixedMaster("k"))  # type: ignore[arg-type,return-value]

@@ -12,23 +12,23 @@ CONTEXT = b"tenant-1"
 
 async def test_secrets_have_versions_and_the_slower_writer_loses(scratch_place: ScratchVault) -> None:
     operator, app = scratch_place.operator, scratch_place.app
-    assert await app.read("master") is None
-    assert await operator.write("master", {"value": "one"}, expected=0) == 1
+    assert await app.read("sample") is None
+    assert await operator.write("sample", {"value": "one"}, expected=0) == 1
     with pytest.raises(ValueError, match="meanwhile"):
-        await operator.write("master", {"value": "other"}, expected=0)
-    assert await operator.write("master", {"value": "two"}, expected=1) == 2
-    newest = await app.read("master")
+        await operator.write("sample", {"value": "other"}, expected=0)
+    assert await operator.write("sample", {"value": "two"}, expected=1) == 2
+    newest = await app.read("sample")
     assert newest is not None
     assert (newest.version, newest.values["value"]) == (2, "two")
     assert "two" not in repr(newest)
-    await operator.retire("master", oldest_version=2)
-    assert await operator.versions("master") == [2]
-    assert await app.read("master", version=1) is None
+    await operator.retire("sample", oldest_version=2)
+    assert await operator.versions("sample") == [2]
+    assert await app.read("sample", version=1) is None
 
 
 async def test_the_app_reads_and_cannot_write(scratch_place: ScratchVault) -> None:
     with pytest.raises(VaultUnavailable):
-        await scratch_place.app.write("master", {"value": "mine"})
+        await scratch_place.app.write("sample", {"value": "mine"})
     await scratch_place.app.transit.create("t")
     for forbidden in (
         scratch_place.app.transit.rotate("t"),
