@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seawall.access import Body, Scope, Visible, may, may_list, reveal, reveal_all, seen_with
     from seawall.app import Seawall
-    from seawall.core.decisions import public, self_service
+    from seawall.core.decisions import bearer, public, self_service
     from seawall.core.scope import Membership, Tenant
     from seawall.store.models import Tenanted, object_id, refers_to
     from seawall.store.prepared import prepared
@@ -26,6 +26,7 @@ __all__ = [
     "Tenant",
     "Tenanted",
     "Visible",
+    "bearer",
     "equal",
     "may",
     "may_list",
@@ -46,7 +47,7 @@ __all__ = [
 _HOMES = {
     "seawall.access": ("Body", "Scope", "Visible", "may", "may_list", "reveal", "reveal_all", "seen_with"),
     "seawall.app": ("Seawall",),
-    "seawall.core.decisions": ("public", "self_service"),
+    "seawall.core.decisions": ("bearer", "public", "self_service"),
     "seawall.core.scope": ("Membership", "Tenant"),
     "seawall.store.models": ("Tenanted", "object_id", "refers_to"),
     "seawall.store.prepared": ("prepared",),

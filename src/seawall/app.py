@@ -4,8 +4,9 @@
     sea = Seawall(app, edition="2026.11")
 
 From outside to inside, a request passes `web.Wall` (limits, CSRF, headers, errors, the last gate), identity's session
-cookie, FastAPI's routing, then the route's one decision, then the handler. At start, before the first request, every
-gate that can refuse does: settings, policies, routes, the database's role, every table's wall, the clock.
+cookie, staff's break-glass grant, FastAPI's routing, then the route's one decision, then the handler. At start, before
+the first request, every gate that can refuse does: settings, policies, routes, the database's role, every table's wall,
+the clock.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -26,7 +28,7 @@ from seawall import access, audit, identity, privacy, secrets, tenancy, web
 from seawall.core.errors import Conflict, Refused
 from seawall.core.events import Event
 from seawall.core.rotation import Rotator
-from seawall.core.scope import Principal
+from seawall.core.scope import GrantUse, Principal
 from seawall.core.vault import Vault
 from seawall.settings import Settings, load
 from seawall.store.database import Database
@@ -72,7 +74,8 @@ class Seawall:
         app.state.seawall = self
 
         # The map. Order matters only where a comment says so.
-        self.pages = web.include(app, settings=self.settings, template_packages=[("identity", identity.TEMPLATES)])
+        templates = [("identity", identity.TEMPLATES), ("access", access.TEMPLATES)]
+        self.pages = web.include(app, settings=self.settings, template_packages=templates)
         self.secrets = secrets.include(self.settings)
         self.identity = identity.include(
             app,
@@ -80,8 +83,11 @@ class Seawall:
             database=lambda: self.database,
             master=self.secrets.master,
             client_secret=self.secrets.client_secret,
+            unbound_paths=(web.STATIC_PATH,),
         )
-        self.engine = access.include(app, settings=self.settings, policies=self.settings.root / "policies")
+        self.access = access.include(
+            app, settings=self.settings, policies=self.settings.root / "policies", database=lambda: self.database
+        )
         self._wall(app)
         self._live_with(app)
 
@@ -118,12 +124,26 @@ class Seawall:
         return self.identity.step_ups
 
     @property
+    def engine(self) -> access.Engine:
+        return self.access.engine
+
+    @property
+    def approvals(self) -> Any:
+        return self.access.approvals
+
+    @property
     def people(self) -> Any:
         """Members of the caller's tenant and their roles."""
         return self.identity.people
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        return await self.database.admit(token_hash)
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        return await self.database.admit(token_hash, device_hash)
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        return await self.database.admit_grant(use)
+
+    async def enter_break_glass(self, staff: Principal, grant_id: UUID) -> Principal | None:
+        return await self.database.enter_break_glass(staff, grant_id)
 
     async def begin(self, principal: Principal) -> Lease:
         return await self.database.begin(principal)
@@ -199,7 +219,7 @@ class Seawall:
         async with self.secrets.running(), self._connected() as self._database:
             # headings that keep keys of their own add their rotators here
             rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
-            rotators += self._tenant_keys()
+            rotators = [*rotators, self.identity.clients.rotator(wait=wait), *self._tenant_keys()]
             assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
             yield secrets.Rotation(self.secrets.vault, rotators)
         self._database = None
@@ -224,7 +244,9 @@ class Seawall:
         build = app.build_middleware_stack
 
         def walled() -> Any:
-            return web.Wall(self.identity.middleware(build()), runtime=self, settings=self.settings)
+            return web.Wall(
+                self.identity.middleware(self.access.middleware(build())), runtime=self, settings=self.settings
+            )
 
         app.build_middleware_stack = walled  # type: ignore[method-assign]
 
@@ -256,6 +278,7 @@ class Seawall:
         opened = await Database.open(
             database.url.get_secret_value(),
             database.identity_url.get_secret_value(),
+            break_glass_url=database.break_glass_url.get_secret_value() if database.break_glass_url else None,
             size=database.pool_size,
             statement_timeout_ms=database.statement_timeout_ms,
             passwords=self.secrets.password,

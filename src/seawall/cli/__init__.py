@@ -18,6 +18,7 @@ from seawall.cli.refusals import refusals_shown
 from seawall.cli.rotate import EPILOG as ROTATE_EPILOG
 from seawall.cli.rotate import rotate
 from seawall.cli.serve import serve
+from seawall.cli.staff import app as staff
 from seawall.cli.version import version
 
 EXIT_USAGE = 3
@@ -49,6 +50,7 @@ def application() -> typer.Typer:
     app.command()(migrate)
     app.add_typer(keys)
     app.command()(serve)
+    app.add_typer(staff)
     app.command(epilog=ROTATE_EPILOG)(rotate)
     app.command()(version)
     return app

@@ -40,6 +40,20 @@ class SignOut(Event):
     everywhere: bool = False
 
 
+class ClientGrant(Event):
+    """A person let an API client in, or it lost that: `granted`, `revoked` (with all its tokens), or one token of it.
+
+    `reason` is a code such as `refresh-reuse`, `code-replay`, `wrong-key` or `client`.
+    """
+
+    kind = "identity.client-grant"
+    user_id: str
+    client_id: str
+    grant_id: str
+    step: Literal["granted", "denied", "revoked", "token-revoked", "refused"]
+    reason: str = ""
+
+
 class ProviderLogout(Event):
     """A provider ended sessions that it had vouched for (back-channel logout). `reason` says why it was refused."""
 
@@ -67,6 +81,28 @@ class FactorChange(Event):
     change: Literal["enrolled", "removed"]
 
 
+class Device(Event):
+    """A session was bound to a key of its browser, a proof did not bind it, or one by another key ended it."""
+
+    kind = "identity.device"
+    user_id: str
+    session_id: str
+    step: Literal["bound", "refused", "revoked"]
+    reason: str = ""
+
+
+class Risk(Event):
+    """How unusual a sign-in is, or a request of a session compared with its sign-in. `reasons` are codes."""
+
+    kind = "identity.risk"
+    user_id: str
+    session_id: str
+    at: Literal["sign-in", "request"]
+    score: int
+    reasons: tuple[str, ...] = ()
+    effect: Literal["none", "notify", "step-up"] = "none"
+
+
 class StepUp(Event):
     """A step-up was asked for, satisfied, or failed. `digest` is the SHA-256 of the canonical action."""
 
@@ -84,10 +120,44 @@ class Decision(Event):
     kind = "access.decision"
     action: str
     resource: str
-    effect: Literal["allow", "deny", "step-up"]
+    effect: Literal["allow", "deny", "step-up", "approval"]
     policies: tuple[str, ...] = ()
     reason: str = ""
     route: str = ""
+
+
+class Approval(Event):
+    """Somebody asked for another's approval, or it was decided, withdrawn or used. `digest` is of what exactly."""
+
+    kind = "access.approval"
+    request_id: str
+    requester_id: str
+    approver_id: str = ""
+    action: str
+    digest: str
+    step: Literal["asked", "approved", "refused", "withdrawn", "consumed"]
+
+
+class Notice(Event):
+    """Something happened of which a policy says `@notify("…")`: for the tenant to look at."""
+
+    kind = "access.notice"
+    notice: str
+    policy: str
+    action: str
+    resource: str
+
+
+class BreakGlass(Event):
+    """A step in the life of platform staff's grant to read in a tenant. Written into that tenant's log.
+
+    What was read under it are events of the kind `access.break-glass-read`, which the database writes itself.
+    """
+
+    kind = "access.break-glass"
+    grant_id: str
+    staff_id: str
+    step: Literal["requested", "approved", "refused", "entered", "ended"]
 
 
 class Grant(Event):

@@ -14,7 +14,7 @@ import asyncpg
 from seawall.settings import Settings
 from seawall.store.embedded import EmbeddedServer
 from seawall.store.migrate import AppTables, migrate
-from seawall.store.roles import APP, IDENTITY, MIGRATOR, WORKER, database_statements, ensure_roles
+from seawall.store.roles import APP, BREAKGLASS, IDENTITY, MIGRATOR, WORKER, database_statements, ensure_roles
 
 SCRATCH_PREFIX = "scratch_"
 
@@ -39,7 +39,8 @@ class DevelopmentDatabase:
         return {
             f"SEAWALL_DATABASE__{name}": self.server.address(self.name, role)
             for name, role in {
-                "URL": APP, "IDENTITY_URL": IDENTITY, "MIGRATOR_URL": MIGRATOR, "WORKER_URL": WORKER
+                "URL": APP, "IDENTITY_URL": IDENTITY, "MIGRATOR_URL": MIGRATOR, "WORKER_URL": WORKER,
+                "BREAK_GLASS_URL": BREAKGLASS,
             }.items()
         }  # fmt: skip
 

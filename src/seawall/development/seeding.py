@@ -57,6 +57,7 @@ class Sow:
         self.tenants: dict[UUID, SownTenant] = {}
         self.personas: dict[str, Persona] = {}
         self._people: dict[UUID, Persona] = {}
+        self.staff: list[Persona] = []
 
     async def tenant(self, slug: str, name: str) -> UUID:
         """A tenant; gives its id."""
@@ -97,6 +98,15 @@ class Sow:
             await audit.append_as(self._owner, [grant], tenant_id=tenant_id)
             await identity.add_development_account(self._owner, user_id, email=email, password=password)
         self._people[user_id] = Persona(name, tenant_id, user_id, role, email, password)
+        return user_id
+
+    async def staff_person(self, name: str, email: str, *, password: str = DEVELOPMENT_PASSWORD) -> UUID:
+        """Somebody of the platform's own staff, who may ask for break-glass; with a development account."""
+        async with self._owner.transaction():
+            user_id: UUID = await self._owner.fetchval("SELECT seawall.add_staff($1, $2)", email, name)
+            tenant_id = await self._owner.fetchval("SELECT id FROM seawall.tenants WHERE slug = 'seawall-staff'")
+            await identity.add_development_account(self._owner, user_id, email=email, password=password)
+        self.staff.append(Persona(name, tenant_id, user_id, "platform_staff", email, password))
         return user_id
 
     async def add(self, tenant_id: UUID, rows: Iterable[Any], *, events: Sequence[Event] = ()) -> list[Any]:

@@ -121,6 +121,8 @@ class _Dev:
     async def serve(self) -> None:
         os.environ.update(self.database.environment() | self.vault.environment())
         os.environ["SEAWALL_ROOT"] = str(self.settings.root)
+        if not self.scratch:  # a scratch app is judged, and logs as production does
+            os.environ.setdefault("SEAWALL_WEB__LOG_EXCEPTION_TEXT", "true")
         app = import_app(self.settings)
         app.state.seawall.check_routes()  # first: what a route lacks is known without any database
         try:
@@ -129,7 +131,7 @@ class _Dev:
             await self.vault.give_passwords(self.database)
             await self.database.migrate(AppTables(self.settings.root / "migrations", Tenanted.metadata))
             self.say("migrations: up to date, every table walled")
-            sow = await _seed(app.state.seawall, self.database) if fresh else None
+            sow = await _seed(app.state.seawall, self.database, staff=self.scratch) if fresh else None
             if sow is not None:
                 self.say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
             orphaned = asyncio.create_task(_end_with(self.parent)) if self.scratch else None
@@ -165,7 +167,11 @@ async def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _seed(sea: Seawall, database: DevelopmentDatabase) -> Sow | None:
+STAFF = (("Sasha Quinn", "staff@platform.example"), ("Toni Vale", "staff2@platform.example"))
+"""Platform staff of scratch databases, for the judge and for tests. Any other database begins with none."""
+
+
+async def _seed(sea: Seawall, database: DevelopmentDatabase, *, staff: bool) -> Sow | None:
     if not sea.settings.app.seed:
         return None
     module_name, _, function = sea.settings.app.seed.partition(":")
@@ -177,6 +183,8 @@ async def _seed(sea: Seawall, database: DevelopmentDatabase) -> Sow | None:
         async with sea.secrets.running(), keyring(database.url(APP), sea.vault.transit, listening=False) as ring:
             pools.use(ring)
             await seed(sow)
+        for name, email in STAFF if staff else ():
+            await sow.staff_person(name, email)
     except BaseException:
         await pools.close()
         await owner.close()

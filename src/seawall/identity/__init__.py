@@ -4,6 +4,8 @@
     identities      linking further providers; logout: a provider ends its sessions (back-channel)
     development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
+    clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
+    devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
     totp, stepup    the second factor, and approvals bound to one exact action
     people          roles of the caller's tenant
 
@@ -13,9 +15,10 @@ Start at `sign_in.SignInRoutes.callback`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +27,23 @@ from fastapi import APIRouter, FastAPI
 from seawall.core.errors import Refused
 from seawall.core.master import MasterSecret
 from seawall.identity.account import AccountRoutes
+from seawall.identity.clients import Clients
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
+from seawall.identity.devices import bindings
+from seawall.identity.devices.challenges import Challenges
+from seawall.identity.devices.instructions import Offer
+from seawall.identity.devices.routes import DeviceRoutes
 from seawall.identity.fetching import Fetcher
 from seawall.identity.identities import IdentityRoutes
 from seawall.identity.logout import BackChannelRoutes
 from seawall.identity.people import Member, People
 from seawall.identity.providers import ClientSecret, Provider, Trust
 from seawall.identity.resealing import Resealer, SealedColumn
+from seawall.identity.risk.arrivals import Arrivals
+from seawall.identity.risk.places import Places
+from seawall.identity.risk.watch import Watch
 from seawall.identity.sealing import Seal
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
@@ -40,7 +51,7 @@ from seawall.identity.stepup_pages import StepUpRoutes
 from seawall.identity.throttle import Throttle
 from seawall.identity.totp import Factors
 from seawall.identity.totp_pages import TotpRoutes
-from seawall.settings import Settings
+from seawall.settings import IdentitySection, Settings
 
 __all__ = ["TEMPLATES", "Identity", "Member", "People", "SessionCookie", "add_development_account", "include"]
 
@@ -65,13 +76,18 @@ class Identity:
     step_ups: DatabaseStepUps
     people: People
     router: APIRouter
-    middleware: type[SessionCookie]
+    clients: Clients
+    middleware: Callable[[Any], Any]
+    """The ASGI layers that find a request's credential: the cookie's, and inside it the token's."""
     providers: dict[str, Provider]
     reseal: Resealer
+    _start: Callable[[], Awaitable[None]]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """For the life of the process; closes connections to providers at its end."""
+        """For the life of the process: reads the keys of tokens, closes connections to providers at its end."""
+        await self._start()
+        await self.clients.open()
         try:
             yield
         finally:
@@ -86,6 +102,7 @@ def include(
     database: Callable[[], IdentityDatabase],
     master: MasterSecret,
     client_secret: Callable[[str, str | None], ClientSecret] | None = None,
+    unbound_paths: tuple[str, ...] = (),
 ) -> Identity:
     """Add identity's routes to the app.
 
@@ -96,20 +113,24 @@ def include(
         master: what small secrets are sealed under.
         client_secret: gives, for a provider's name and what settings hold, where our secret there comes from; by
             default what settings hold.
+        unbound_paths: where nobody's data is (static files): a device-bound browser asks for them without its key.
 
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
     """
-    db = Later(database)
-    totp_seal = Seal(master, "totp")
+    db, section = Later(database), settings.identity
+    totp_seal, challenges = Seal(master, "totp"), Challenges(master)
+    watch = Watch(section.risk, Places(section.risk, master), db.identity)
     desk = Desk(
         settings=settings,
         db=db,
         factors=Factors(totp_seal),
         throttle=Throttle(db.identity),
+        arrivals=Arrivals(section, watch, Offer(section.devices, challenges)),
     )
     embedded = _development(desk)
     providers = _providers(settings, embedded, client_secret or _as_set)
+    clients = Clients(desk, master)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     router = APIRouter()
     sign_in = SignInRoutes(desk, providers)
@@ -118,14 +139,33 @@ def include(
         BackChannelRoutes(desk, providers).router,
         IdentityRoutes(desk, step_ups, sign_in, providers).router,
         AccountRoutes(desk).router,
+        DeviceRoutes(desk, challenges, unbound_paths).router,
         TotpRoutes(desk, step_ups).router,
-        StepUpRoutes(desk, step_ups).router,
+        StepUpRoutes(desk, step_ups, client_title=clients.registry.title_of).router,
+        clients.router,
         *(provider.router for provider in embedded),
     ):
         router.include_router(part)
     app.include_router(router)
     sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
-    return Identity(step_ups, People(db), router, SessionCookie, providers, Resealer(db.identity, sealed))
+    sealed += clients.sealed
+    return Identity(
+        step_ups,
+        People(db, settings.access.grants),
+        router,
+        clients,
+        lambda app: SessionCookie(clients.layer(app), watch=watch),
+        providers,
+        Resealer(db.identity, sealed),
+        partial(_let_go, db, section),
+    )
+
+
+async def _let_go(db: Later, section: IdentitySection) -> None:
+    """The kill switch of device binding takes effect when the app starts."""
+    if not section.devices.binding:
+        async with db.identity() as tx:
+            await bindings.let_go(tx)
 
 
 def _as_set(_provider: str, value: str | None) -> ClientSecret:

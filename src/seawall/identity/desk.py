@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from seawall.core.decisions import passage_of
 from seawall.core.errors import BadRequest, Unprocessable
+from seawall.identity.risk.arrivals import Arrivals
 from seawall.identity.throttle import Limit, Throttle, network_of
 from seawall.identity.tokens import strict_object
 from seawall.identity.totp import Factors
@@ -37,6 +38,7 @@ class Desk:
     db: IdentityDatabase
     factors: Factors
     throttle: Throttle
+    arrivals: Arrivals
 
     def origin(self, request: Request) -> str:
         """How browsers call us: the configured origin; in development, the host of this request (the wall

@@ -27,6 +27,11 @@ class Unsealable(SeawallError):
     """Wrong key, wrong owner, altered bytes, or under a version of the master secret that has been retired."""
 
 
+def derived_key(secret: bytes, purpose: str) -> bytes:
+    """32 bytes of a secret for one purpose (HKDF info, RFC 5869): one key tells nothing of another."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"seawall:" + purpose.encode()).derive(secret)
+
+
 class Seal:
     """Seals and opens byte strings for one purpose.
 
@@ -37,7 +42,7 @@ class Seal:
 
     def __init__(self, master: MasterSecret, purpose: str) -> None:
         self._master = master
-        self._info = b"seawall:" + purpose.encode()
+        self._purpose = purpose
         self._derived: dict[str, AESGCM] = {}
 
     def seal(self, plain: bytes, owner: bytes) -> bytes:
@@ -72,8 +77,7 @@ class Seal:
         if secret not in self._derived:
             if len(self._derived) > 8:  # versions come one at a time; old ones need not be kept
                 self._derived.clear()
-            derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=self._info).derive(secret.encode())
-            self._derived[secret] = AESGCM(derived)
+            self._derived[secret] = AESGCM(derived_key(secret.encode(), self._purpose))
         return self._derived[secret]
 
 

@@ -51,8 +51,8 @@ async def begin_session(
         )
     await tx.execute(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'too-many'
-           WHERE id IN (SELECT id FROM seawall.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
-                        ORDER BY id DESC OFFSET $2)""",
+           WHERE id IN (SELECT id FROM seawall.sessions WHERE user_id = $1 AND kind = 'browser' AND revoked_at IS NULL
+                        AND expires_at > now() ORDER BY id DESC OFFSET $2)""",
         user_id,
         LIVE_SESSIONS_MAX - 1,
     )

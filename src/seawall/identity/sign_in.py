@@ -236,7 +236,9 @@ class SignInRoutes:
                 session_id=str(session.id),
                 trace_id=passage_of(request).trace_id,
             )
-            await append_as(tx, [event], tenant_id=tenant_id, user_id=who.user_id, session_id=session.id)
+            arrival = await self._desk.arrivals.note(tx, request, session_id=session.id, user_id=who.user_id)
+            events = [event, *arrival.events]
+            await append_as(tx, events, tenant_id=tenant_id, user_id=who.user_id, session_id=session.id)
         # A page and not a redirect: after a cross-site redirect chain a Strict cookie is not sent, after a navigation
         # that this page starts it is.
         if wants_html(request):
@@ -245,6 +247,7 @@ class SignInRoutes:
             response = data({"signed_in": True, "next": transaction.next})
         cookies.set_session(response, session.token)
         cookies.clear_transaction(response)
+        arrival.dress(response)
         return response
 
     async def _refused(self, request: Request, provider: str, refused: SignInRefused) -> Response:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,20 @@ import hvac
 import hvac.exceptions
 import requests
 
+from seawall.core.errors import Refused
 from seawall.secrets.client import Mounts
 from seawall.secrets.login import WRAPPING_PREFIX, AppRole
 from seawall.secrets.master import MASTER, new_master
 from seawall.store.private import private_text, write_private
 from seawall.store.roles import APP as ROLE_APP
-from seawall.store.roles import IDENTITY, WORKER
+from seawall.store.roles import BREAKGLASS, IDENTITY, WORKER
 
 APP, OPERATOR = "app", "operator"
 TOKEN_LIFETIME_S = 3_600
 TOKEN_LIFETIME_MAX_S = 86_400
 WRAPPING_LIFETIME_S = 120
 PASSWORD_LIFETIME_S = 86_400
+READY_ATTEMPTS, READY_EVERY_S = 100, 0.05
 
 _UPDATE = ["update"]
 
@@ -51,7 +53,7 @@ def policy(prefix: str, identity: str, database_mount: str = "") -> dict[str, li
         f"{mounts.transit}/keys/+": ["create", "update", "read"],  # `+`: not `keys/…/config`, not `keys/…/rotate`
         f"{mounts.transit}/encrypt/*": _UPDATE,
         f"{mounts.transit}/decrypt/*": _UPDATE,
-        **{f"{database}/static-creds/{role}": ["read"] for role in (ROLE_APP, IDENTITY, WORKER)},
+        **{f"{database}/static-creds/{role}": ["read"] for role in (ROLE_APP, IDENTITY, WORKER, BREAKGLASS)},
     }
     if identity == APP:
         return app
@@ -154,9 +156,21 @@ class Provisioner:
         return sorted(path.removesuffix("/kv/") for path in there if path.endswith("/kv/"))
 
     def _first_master(self, client: hvac.Client, mounts: Mounts) -> None:
-        with suppress(hvac.exceptions.InvalidRequest):  # there is one
-            body = {"data": dict(new_master()), "options": {"cas": 0}}
-            client.adapter.post(f"/v1/{mounts.kv}/data/{MASTER}", json=body)
+        body = {"data": dict(new_master()), "options": {"cas": 0}}
+        for _ in range(READY_ATTEMPTS):
+            try:
+                client.adapter.post(f"/v1/{mounts.kv}/data/{MASTER}", json=body)
+            except hvac.exceptions.InvalidRequest as error:
+                if "check-and-set" in " ".join(str(one) for one in error.errors or ()):
+                    return  # there is one
+                time.sleep(READY_EVERY_S)  # a KV engine takes a moment to become version 2, and says so with a 400
+            else:
+                return
+        raise Refused(
+            f"the vault does not take a secret at {mounts.kv}",
+            why="the app's master secret is kept there",
+            fix="look into the vault's log, .seawall/vault/vault.log",
+        )
 
     def _identity(self, client: hvac.Client, prefix: str, identity: str, folder: Path, database_mount: str) -> AppRole:
         name = f"{prefix}-{identity}"

@@ -34,6 +34,7 @@ _CONTEXT = re.compile(r"[0-9]{1,9}(\.[0-9a-f-]{36}|\.){3}\.[a-z]{1,16}\.[0-9]{1,
 # aborted transaction, where COMMIT alone would silently roll back what a handler believes it has done.
 _COMMIT = "SELECT pg_advisory_unlock_all(); COMMIT; RESET ALL"
 _ROLLBACK = "ROLLBACK; SELECT pg_advisory_unlock_all(); RESET ALL"
+_KEEP_EVENTS = "COMMIT; SELECT pg_advisory_unlock_all(); RESET ALL"
 
 
 class Lease:
@@ -167,3 +168,14 @@ class Lease:
         if self._session is not None:
             self._session.expunge_all()
         self._loan.give_back()
+
+
+class WitnessedLease(Lease):
+    """A lease of the break-glass role. All that it can write is the audit events of what it reads, and they stay when
+    the request is refused: what a handler has read may stand in the words of its refusal.
+    """
+
+    async def rollback(self) -> None:
+        """Send nothing that is pending, and keep the events."""
+        if self._open:
+            await self._end(_KEEP_EVENTS)

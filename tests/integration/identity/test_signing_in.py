@@ -41,9 +41,11 @@ async def test_the_callback_ends_in_a_page_and_the_cookies_are_as_they_must_be(h
     answer = await browser.log_in("ann@example.com", path="/auth/sign-in?next=/orders")
     landed = await browser.get(answer.headers["location"])
     assert "url=/orders" in landed.text
-    session, transaction = landed.headers.get_list("set-cookie")
+    session, transaction, known = landed.headers.get_list("set-cookie")
     assert session.split("; ", 1)[1] == "Path=/; Secure; HttpOnly; SameSite=Strict"
     assert transaction == "__Host-sw_tx=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"
+    assert known.startswith("__Host-sw_known=")
+    assert known.split("; ", 1)[1] == "Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=Lax"
 
 
 async def test_a_callback_works_once_even_at_the_same_moment(house: House, ann: UUID) -> None:
