@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.support.sealed import KEYS, Guest, Hotel, name_of, owner_of
 from tests.support.vaults import ScratchVault
@@ -144,6 +145,24 @@ async def test_other_processes_hear_of_it_within_a_second(inn: Hotel, place: Scr
     with pytest.raises(KeyDestroyed):
         await name_of(inn, guest)
     await told.stop()
+
+
+async def test_a_tenant_is_not_deleted_before_its_keys(inn: Hotel, place: ScratchVault) -> None:
+    tenant = await inn.scratch.tenant()
+    lonely = await inn.admitted(tenant)
+    await inn.put(lonely)
+    clear = "DELETE FROM app.sealed_guests WHERE tenant_id = $1"
+    await inn.scratch.owner.execute(clear, tenant)
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="destroy the keys"):
+        await inn.scratch.owner.execute("DELETE FROM seawall.tenants WHERE id = $1", tenant)
+    async with owner_of(inn) as owner:
+        await destroy(owner, place.operator.transit, tenant)
+    # what else hangs on a tenant goes with it, memberships with their own event
+    async with inn.scratch.owner.transaction():
+        await inn.scratch.owner.execute(
+            "SELECT seawall.audit_append_as(NULL, NULL, NULL, $1)", ['{"kind":"access.grant","outcome":"success"}']
+        )
+        await inn.scratch.owner.execute("DELETE FROM seawall.tenants WHERE id = $1", tenant)
 
 
 async def test_a_suspended_tenant_has_no_keys(inn: Hotel) -> None:
