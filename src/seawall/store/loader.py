@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from seawall.core.errors import Refused
 from seawall.core.scope import Transaction
 from seawall.core.sealing import TenantKeys
-from seawall.store.sealed import KEYS, SealedType
+from seawall.store.sealed import Cell, SealedType
 
 M = TypeVar("M")
 Process = Callable[[Any], Any]
@@ -68,6 +68,7 @@ class Loader(Generic[M]):
         self._properties = [p for p in self._mapper.column_attrs if _plain(p)]
         self.columns: list[ColumnElement[Any]] = [p.columns[0] for p in self._properties]
         self._readers = [(p.key, _reader(p.columns[0])) for p in self._properties]
+        self._sealed_keys = [p.key for p in self._properties if isinstance(p.columns[0].type, SealedType)]
         self._sealed = [n for n, column in enumerate(self.columns) if isinstance(column.type, SealedType)]
         self.identity_column: ColumnElement[Any] = self._mapper.column_attrs[self.identity_key].columns[0]
         self.tenant_column: ColumnElement[Any] = self._mapper.column_attrs[TENANT_KEY].columns[0]
@@ -110,11 +111,12 @@ class Loader(Generic[M]):
         values = instance.__dict__
         for (key, read), value in zip(self._readers, row, strict=True):
             values[key] = value if read is None or value is None else read(value)
+        for key in self._sealed_keys:
+            if values[key] is not None:
+                values[key] = Cell(values[key], keys)
         state = instance._sa_instance_state
         state.key = self._mapper.identity_key_from_primary_key(tuple(values[key] for key in self._order))
         state._commit_all(values)
-        if keys is not None:
-            state.info[KEYS] = keys
         loaded: M = instance
         return loaded
 
@@ -151,6 +153,8 @@ def _plain(prop: ColumnProperty[Any]) -> bool:
 def _reader(column: ColumnElement[Any]) -> Process | None:
     kind: Any = column.type
     oid = None
+    if isinstance(kind, SealedType):
+        return None  # the loader makes its cells, which carry the keys
     if isinstance(kind, sa.Numeric):
         oid = _FLOAT8_OID if isinstance(kind, sa.Float) else _NUMERIC_OID
     reader: Process | None = kind.dialect_impl(_DIALECT).result_processor(_DIALECT, oid)
