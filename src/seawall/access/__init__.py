@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from seawall.access.engine import Allow, Deny, Engine, StepUp, Verdict
 from seawall.access.gate import check_routes
-from seawall.access.listing import Rows, Visible, may_list
+from seawall.access.listing import Page, Rows, Visible, may_list, visible
 from seawall.access.may import may
 from seawall.access.policies import PolicyBook, read_policies
 from seawall.access.scoped import Scope
@@ -29,6 +29,7 @@ __all__ = [
     "Body",
     "Deny",
     "Engine",
+    "Page",
     "PolicyBook",
     "Rows",
     "Scope",
@@ -43,6 +44,7 @@ __all__ = [
     "reveal",
     "reveal_all",
     "seen_with",
+    "visible",
 ]
 
 
@@ -51,10 +53,10 @@ def include(app: FastAPI, *, settings: Settings, policies: Path) -> Engine:
 
     Args:
         app: the app; its routes are checked at startup, by `check_routes(app, engine)`, when all are declared.
-        settings: access has none of its own.
+        settings: whether this is production.
         policies: the folder with `schema.cedarschema` and `*.cedar`.
 
     Raises:
         Refused: naming the file and the policy that is not fit to start with.
     """
-    return Engine(read_policies(policies))
+    return Engine(read_policies(policies), production=settings.production)

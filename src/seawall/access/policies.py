@@ -18,12 +18,14 @@ import cedarpy
 import orjson
 from cedarpy import PolicySet
 
-from seawall.access.expressions import Est, Mentions, chains, mentions
+from seawall.access.expressions import Est, Mentions, chains, memberships, mentions, unnamed
 from seawall.access.obligations import KNOWN_ANNOTATIONS, STEP_UP, StepUpObligation, parse_step_up
 from seawall.access.schema import CedarSchema, CedarType, EntityRef, Record, read_schema
 from seawall.core.errors import Refused
 
 SCHEMA_FILE = "schema.cedarschema"
+REACH_MAX = 4
+"""Attributes that a path may follow: `resource.deal.team.lead` has three."""
 _ID = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
 
@@ -49,6 +51,7 @@ class Slice:
     decision, no reason and no error.
     """
 
+    chosen: tuple[Policy, ...] = field(repr=False)
     policies: PolicySet = field(repr=False)
     ids: frozenset[str]
     mentions: Mentions
@@ -63,17 +66,22 @@ class PolicyBook:
     schema: CedarSchema
     policies: Mapping[str, Policy]
 
-    def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
-        """The exactly equivalent part of the book for one kind of request."""
+    def chosen(self, action: str, resource_type: str, principal_type: str) -> list[Policy]:
+        """The policies that can match one kind of request."""
         groups = self.schema.actions[action].groups
-        chosen = [
+        return [
             policy
             for policy in self.policies.values()
             if _action_fits(policy.est["action"], action, groups)
             and _type_fits(policy.est["resource"], resource_type, self.schema)
             and _type_fits(policy.est["principal"], principal_type, self.schema)
         ]
+
+    def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
+        """The exactly equivalent part of the book for one kind of request."""
+        chosen = self.chosen(action, resource_type, principal_type)
         return Slice(
+            chosen=tuple(chosen),
             policies=policy_set({p.id: {**p.est, "action": {"op": "All"}} for p in chosen}),
             ids=frozenset(p.id for p in chosen),
             mentions=mentions([p.est for p in chosen]),
@@ -228,21 +236,43 @@ def _check_step_up(policy: Policy) -> None:
 
 
 def _check_reach(policy: Policy, schema: CedarSchema) -> None:
-    """Refuse `resource.venue.name`: only the caller and the object itself are sent, so it would fail at run time."""
+    """Refuse what could not be known at run time: people but the caller, and rows that no foreign key leads to.
+
+    Which columns are foreign keys is the models' affair: `relations.py` refuses the rest when routes are checked.
+    """
+    for what in unnamed(policy.est):
+        raise Refused(
+            f'{policy.file}: policy @id("{policy.id}") asks {what} of something that is not a path',
+            why="what a policy reads must be loaded before it is asked",
+            fix="write it out, such as resource.venue.name",
+        )
+    alone = {schema.qualified(name) for name in ("User", "Tenant", "Role")}
     for variable, path in chains(policy.est):
         for start in _roots(variable, schema):
             at: CedarType | None = start
             for depth, name in enumerate(path):
-                if isinstance(at, EntityRef) and depth > 0:
+                known = isinstance(at, EntityRef) and variable == "resource" and at.type not in alone
+                if isinstance(at, EntityRef) and depth > 0 and not (known and depth < REACH_MAX):
                     raise Refused(
                         f'{policy.file}: policy @id("{policy.id}") reads {variable}.{".".join(path)}',
-                        why=f"a {at.type} named by another object is not loaded, so the policy would always fail",
+                        why=f"the {at.type} that is named there is not loaded, so the policy would always fail",
                         fix=f"compare {variable}.{'.'.join(path[:depth])} itself, or pass the value as a fact",
                     )
                 at = _step(at, name, schema)
+    for path in memberships(policy.est):
+        for start in _roots("resource", schema):
+            end = start
+            for name in path:
+                end = _step(end, name, schema)
+            if path and isinstance(end, EntityRef) and end.type in alone and schema.entities[end.type].parents:
+                raise Refused(
+                    f'{policy.file}: policy @id("{policy.id}") asks whether resource.{".".join(path)} is in something',
+                    why="of other people the roles are not known, so the answer would be no",
+                    fix=f"compare it: resource.{'.'.join(path)} == principal",
+                )
 
 
-def _roots(variable: str, schema: CedarSchema) -> Iterator[CedarType]:
+def _roots(variable: str, schema: CedarSchema) -> Iterator[CedarType | None]:
     actions = schema.actions.values()
     if variable == "context":
         yield from (action.context for action in actions)
