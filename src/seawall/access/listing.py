@@ -22,7 +22,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from seawall.access.engine import Allow, Engine, Ruling
 from seawall.access.may import REQUIREMENT_ATTR, Requirement, engine_of
-from seawall.access.paging import OrderBy, Page, after, cursor_of, places, read_cursor
+from seawall.access.paging import OrderBy, Page, beyond, cursor_of, places, read_cursor
 from seawall.access.record import ANY, allowed, decision_event, route_of
 from seawall.core.decisions import DECISION_ATTR, passage_of
 from seawall.core.errors import Refused
@@ -95,7 +95,7 @@ class Visible(Generic[M]):
         *where: Where,
         order_by: OrderBy | Sequence[OrderBy] = (),
         limit: int = PAGE_ROWS_DEFAULT,
-        after_cursor: str | None = None,
+        after: str | None = None,
     ) -> Page[M]:
         """One page of the allowed objects; its `next` is the cursor of the page after it.
 
@@ -103,14 +103,14 @@ class Visible(Generic[M]):
             where: as `all`; the same for every page.
             order_by: columns of the model and their `.desc()`; the id breaks ties.
             limit: 1 to 1000.
-            after_cursor: the `next` of the page before, as the caller sends it back.
+            after: the `next` of the page before, as the caller sends it back.
 
         Raises:
             BadRequest: the cursor is none of this order's.
             ValueError: for another limit or order.
         """
         order = places(self._model, order_by, self._loader.identity_key)
-        begins = [after(order, read_cursor(order, after_cursor))] if after_cursor else []
+        begins = [beyond(order, read_cursor(order, after))] if after else []
         found = await self._fetch((*where, *begins), [place.ordered for place in order], _limit(limit) + 1)
         page: Page[M] = Page(found[:limit])
         page.next = cursor_of(order, page[-1]) if len(found) > limit else None

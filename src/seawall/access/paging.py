@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from enum import Enum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -83,7 +82,7 @@ def places(model: type[Any], order_by: OrderBy | Sequence[OrderBy], identity_key
         descending = isinstance(one, UnaryExpression) and one.modifier is operators.desc_op
         plain = one.element if isinstance(one, UnaryExpression) and one.modifier in _DIRECTIONS else one
         key = next((key for key, column in mapper.columns.items() if _is(plain, column)), None)
-        if key is None:
+        if key is None or mapper.columns[key].type.python_type not in _ORDERED:
             raise ValueError(f"a page is ordered by columns of {model.__name__}, not by {one}")
         found.append(Place(key, mapper.columns[key], descending))
     if identity_key not in {place.key for place in found}:
@@ -92,6 +91,7 @@ def places(model: type[Any], order_by: OrderBy | Sequence[OrderBy], identity_key
     return found
 
 
+_ORDERED = frozenset({UUID, datetime, Decimal, int, str, bool, float})
 _DIRECTIONS = (operators.desc_op, operators.asc_op)
 
 
@@ -100,7 +100,7 @@ def _is(one: Any, column: sa.Column[Any]) -> bool:
     return isinstance(own, sa.Column) and own.shares_lineage(column)
 
 
-def after(order: Sequence[Place], values: Sequence[Any]) -> ColumnElement[bool]:
+def beyond(order: Sequence[Place], values: Sequence[Any]) -> ColumnElement[bool]:
     """The rows that come after the one with these values."""
     uniform = len({place.descending for place in order}) == 1 and not any(place.nullable for place in order)
     if uniform:
@@ -126,11 +126,7 @@ def cursor_of(order: Iterable[Place], instance: Any) -> str:
         ValueError: when that is too long for an address.
     """
     values = [getattr(instance, place.key) for place in order]
-    plain = [
-        value.value if isinstance(value, Enum) else str(value) if isinstance(value, Decimal) else value
-        for value in values
-    ]
-    text = base64.urlsafe_b64encode(orjson.dumps(plain)).decode().rstrip("=")
+    text = base64.urlsafe_b64encode(orjson.dumps(values, default=str)).decode().rstrip("=")
     if len(text) > CURSOR_CHARS_MAX:
         raise ValueError("the columns of this order are too long for a cursor")
     return text

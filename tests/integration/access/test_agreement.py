@@ -11,8 +11,10 @@ from tests.support.agreement import Tally, as_tenant, compare, put, tables_of
 from tests.support.crm.models import MODELS
 from tests.support.crm.rows import Generated
 from tests.support.databases import ScratchDatabase
+from tests.support.guesses import Guesses
 
 from seawall.access import Engine, read_policies
+from seawall.core.errors import Refused
 
 POLICIES = Path(__file__).parents[2] / "support" / "crm" / "policies"
 
@@ -44,6 +46,36 @@ async def test_the_crm_in_short(crm: ScratchDatabase) -> None:
     total = await agreement(engine, crm, 1, 3_000)
     assert total.mismatches == []
     assert 0.1 < total.allowed / total.decisions < 0.9
+
+
+async def guessed(scratch: ScratchDatabase, folder: Path, seed: int, engines: int) -> tuple[Tally, int]:
+    """Engines of three random policies each; gives how many of the policies were fit to start, too."""
+    rnd = random.Random(seed)
+    tenant = Generated(rnd, await scratch.tenant())
+    await put(scratch, tenant.tenant_id, tenant.rows)
+    guesses, total, started = Guesses(rnd, tenant), Tally(), 0
+    folder.mkdir()
+    (folder / "schema.cedarschema").write_text((POLICIES / "schema.cedarschema").read_text())
+    while started < engines:
+        model = rnd.choice(MODELS)
+        policies = [guesses.policy(number, model.__name__, "read") for number in range(3)]
+        (folder / "guesses.cedar").write_text("".join(policies))
+        try:
+            engine = Engine(read_policies(folder))
+        except Refused:
+            continue  # Cedar's validator is stricter than the grammar of the guesses
+        started += 1
+        async with as_tenant(scratch, tenant.tenant_id) as lease:
+            for _ in range(2):
+                found = await compare(engine, lease, tenant.person(), model, "read")
+                assert found.mismatches == [], "".join(policies)
+                total.add(found)
+    return total, started
+
+
+async def test_policies_that_nobody_would_write(crm: ScratchDatabase, tmp_path: Path) -> None:
+    total, _ = await guessed(crm, tmp_path / "policies", 1, 40)
+    assert total.decisions > 1_000
 
 
 @pytest.mark.prove

@@ -93,10 +93,10 @@ def contains_all(element: CedarType | None, whole: Cell, part: Cell) -> Truth:
         values = _members(element, part.value, whole.value)
         if len(values) < len(part.value):
             return False  # something that no row could hold
-        return whole.value.column.op("@>")(array(values, whole.value.item))  # type: ignore[no-any-return]
+        return whole.value.column.bool_op("@>")(array(values, whole.value.item))  # type: ignore[no-any-return]
     if whole.known:
-        return part.value.column.op("<@")(array(_members(element, whole.value, part.value), part.value.item))  # type: ignore[no-any-return]
-    return whole.value.column.op("@>")(part.value.column)  # type: ignore[no-any-return]
+        return part.value.column.bool_op("<@")(array(_members(element, whole.value, part.value), part.value.item))  # type: ignore[no-any-return]
+    return whole.value.column.bool_op("@>")(part.value.column)  # type: ignore[no-any-return]
 
 
 def contains_any(element: CedarType | None, a: Cell, b: Cell) -> Truth:
@@ -107,8 +107,8 @@ def contains_any(element: CedarType | None, a: Cell, b: Cell) -> Truth:
         a, b = b, a
     if b.known:
         values = _members(element, b.value, a.value)
-        return a.value.column.op("&&")(array(values, a.value.item)) if values else False
-    return a.value.column.op("&&")(b.value.column)  # type: ignore[no-any-return]
+        return a.value.column.bool_op("&&")(array(values, a.value.item)) if values else False
+    return a.value.column.bool_op("&&")(b.value.column)  # type: ignore[no-any-return]
 
 
 def is_empty(cell: Cell) -> Truth:
@@ -145,7 +145,7 @@ def known_in(mine: set[Ref], right: Cell) -> Truth:
     if isinstance(right.value, RowEntity):
         return one_of(right.value.id, identities(sorted(mine), right.value.type, right.value.id.type))
     ids = identities(sorted(mine), right.value.type, right.value.item)
-    return right.value.column.op("&&")(array(ids, right.value.item)) if ids else False
+    return right.value.column.bool_op("&&")(array(ids, right.value.item)) if ids else False
 
 
 def row_in(one: RowEntity, right: Cell) -> Truth:
