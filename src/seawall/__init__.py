@@ -35,6 +35,7 @@ __all__ = [
     "reveal_all",
     "seen_with",
     "self_service",
+    "visible",
 ]
 
 _HOMES = {

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from tests.support.databases import ScratchDatabase, scratch_database
 
 from seawall.access import Allow, Engine
 from seawall.core.scope import Principal
@@ -19,6 +18,7 @@ from seawall.store.lease import Lease
 from seawall.store.migrate import AppTables
 from seawall.store.models import Tenanted
 from seawall.store.statements import cached, compiled
+from tests.support.databases import ScratchDatabase, scratch_database
 
 
 @dataclass

@@ -80,11 +80,20 @@ class Guesses:
     def _plain_truth(self) -> str:
         own = {
             "Team": ["resource.archived"], "Account": ["resource.suspended"], "Contact": ["resource.do_not_contact"],
-            "Deal": ["resource.account.suspended"], "Note": ["resource.confidential", "resource.deal.account.suspended"],
+            "Deal": ["resource.account.suspended"],
+            "Note": ["resource.confidential", "resource.deal.account.suspended"],
             "Export": ["resource.ready"],
         }[self.kind]  # fmt: skip
         return self.rnd.choice(
-            [*own, *own, "context.step_up", "true", "resource has tenant", f"resource is {self.kind}", "principal has tenant"]
+            [
+                *own,
+                *own,
+                "context.step_up",
+                "true",
+                "resource has tenant",
+                f"resource is {self.kind}",
+                "principal has tenant",
+            ]
         )
 
     def _compared(self) -> str:
@@ -94,7 +103,7 @@ class Guesses:
             lambda: f"{self.duration()} {self._sign()} {self.duration()}",
             lambda: f"{self.user()} {self.rnd.choice(['==', '!='])} {self.user()}",
             lambda: f"{self.decimal()}.{self.rnd.choice(_DECIMAL_SIGNS)}({self.decimal()})",
-            lambda: f"resource == {self.kind}::\"{self._row_id()}\"",
+            lambda: f'resource == {self.kind}::"{self._row_id()}"',
             lambda: f"{self.string()} {self.rnd.choice(['==', '!='])} {self.string()}",
             lambda: f"resource.tenant {self.rnd.choice(['==', '!='])} principal.tenant",
         )
@@ -110,7 +119,7 @@ class Guesses:
         users = {"Deal": "resource.shared_with", "Note": "resource.deal.shared_with"}.get(self.kind, "[principal]")
         more = self.rnd.choice(["containsAll", "containsAny"])
         return self._any(
-            lambda: f'{strings}.contains({self.string()})',
+            lambda: f"{strings}.contains({self.string()})",
             lambda: f'{strings}.{more}(["vip", "{self.rnd.choice(["x", "", "private"])}"])',
             lambda: f'["vip", "private", ""].{more}({strings})',
             lambda: f'{strings} {self.rnd.choice(["==", "!="])} ["vip", "vip"]',
@@ -122,7 +131,7 @@ class Guesses:
             lambda: f"{self._few(self.user)}.contains({self.user()})",
             lambda: f"{self._few(self.string)}.contains({self.string()})",
             lambda: f"{self._few(lambda: self.long(0))}.contains({self.long(1)})",
-            lambda: f"principal.tenant_roles.{more}([\"admin\", \"auditor\"])",
+            lambda: f'principal.tenant_roles.{more}(["admin", "auditor"])',
             lambda: f"principal.{self._held()}.contains({self.team()})",
             lambda: f"{self._few(self.team)} == principal.{self._held()}" if self.kind == "nothing" else "true",
         )
@@ -134,12 +143,13 @@ class Guesses:
         team = f'Team::"{self.rnd.choice(self.tenant.teams).id}"'
         account = f'Account::"{self.rnd.choice(self.tenant.accounts).id}"'
         rows = {"Note": "resource.deal", "Deal": "resource.account"}.get(self.kind, "resource")
+        below = self.kind in ("Note", "Deal", "Contact")
         return self._any(
             lambda: f"{self.rnd.choice(['resource', rows])} in principal.{self._held()}"
             if self.kind != "Export" else 'principal in Role::"lead"',
-            lambda: f"{rows} in {self.rnd.choice([team, account])}" if self.kind in ("Note", "Deal", "Contact") else "false",
-            lambda: f"{rows} in [{account}, {account}]" if self.kind in ("Note", "Deal", "Contact") else "true",
-            lambda: f'principal in [Role::"rep", Role::"admin"]',
+            lambda: f"{rows} in {self.rnd.choice([team, account])}" if below else "false",
+            lambda: f"{rows} in [{account}, {account}]" if below else "true",
+            lambda: 'principal in [Role::"rep", Role::"admin"]',
             lambda: 'action in Action::"view"',
             lambda: f"principal in {self.user()}",
             lambda: "resource in principal.guest_at" if self.kind in ("Note", "Deal") else "true",
@@ -192,7 +202,8 @@ class Guesses:
 
     def user(self) -> str:
         own = {
-            "Account": ["resource.owner"], "Contact": ["resource.owner"], "Deal": ["resource.owner", "resource.account.owner"],
+            "Account": ["resource.owner"], "Contact": ["resource.owner"],
+            "Deal": ["resource.owner", "resource.account.owner"],
             "Note": ["resource.author", "resource.deal.owner"], "Export": ["resource.requested_by"],
         }.get(self.kind, [])  # fmt: skip
         if "account" in self.has:
@@ -212,7 +223,8 @@ class Guesses:
     def string(self) -> str:
         own = {
             "Team": ["resource.region"], "Account": ["resource.name"], "Contact": ["resource.region"],
-            "Deal": ["resource.stage", "resource.account.team.region"], "Note": ["resource.text", "resource.deal.stage"],
+            "Deal": ["resource.stage", "resource.account.team.region"],
+            "Note": ["resource.text", "resource.deal.stage"],
         }.get(self.kind, [])  # fmt: skip
         text = self.rnd.choice([*TEXTS, *REGIONS, *STAGES]).replace("\\", "\\\\")
         return self.rnd.choice([*own, *own, f'"{text}"'])
@@ -230,4 +242,10 @@ _PATTERNS = ("*", "fyi:*", "*off*", "", r"50% off_", r"50*_", r"a\\b*", r"*\*c",
 _UNITS = ("toMilliseconds", "toSeconds", "toMinutes", "toHours", "toDays")
 _DECIMAL_SIGNS = ("lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual")
 _DURATIONS = ("0ms", "1ms", "24h", "-7d", "30d12h5m3s9ms", "106751991167d", "-106751991167d")
-_MOMENTS = ("2026-11-24", "1969-12-31T23:59:59.999Z", "0001-01-01", "9999-12-31T23:59:59.999Z", "2026-11-24T10:00:00+0130")
+_MOMENTS = (
+    "2026-11-24",
+    "1969-12-31T23:59:59.999Z",
+    "0001-01-01",
+    "9999-12-31T23:59:59.999Z",
+    "2026-11-24T10:00:00+0130",
+)

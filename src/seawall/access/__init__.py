@@ -16,8 +16,9 @@ from fastapi import FastAPI
 
 from seawall.access.engine import Allow, Deny, Engine, StepUp, Verdict
 from seawall.access.gate import check_routes
-from seawall.access.listing import Page, Rows, Visible, may_list, visible
+from seawall.access.listing import Rows, Visible, may_list, visible
 from seawall.access.may import may
+from seawall.access.paging import Page
 from seawall.access.policies import PolicyBook, read_policies
 from seawall.access.scoped import Scope
 from seawall.access.views import reveal, reveal_all, seen_with

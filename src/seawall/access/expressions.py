@@ -1,7 +1,7 @@
 """What a Cedar policy mentions, read from its JSON form (EST).
 
-Decided from it: which attributes a set of policies could ever read (the rest need not be sent), whether a policy depends
-on `context.step_up`, and which rows beside the object one reaches.
+Decided from it: which attributes some policies could ever read (the rest need not be sent), whether a policy depends on
+`context.step_up`, and which rows beside the object one reaches.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`may_list()`: of many rows, only those that the same policies allow, filtered by the database.
 
-Row-level security limits the rows to the tenant; the policies, compiled to SQL (`sql/`), choose among them. So a list is
-one query with an index under it, counts and pages hold no hidden row, and there is no bound after which rows go missing.
+Row-level security limits the rows to the tenant; the policies, compiled to SQL (`sql/`), choose among them. So a list
+is one query with an index under it, counts and pages hold no hidden row, and no bound makes rows go missing.
 
 Two implementations of one policy can differ, so what `all` and `page` give is asked of the engine again: every row in
 development, a few of each list in production. A row that it denies never leaves: the request fails, an alert is raised,
@@ -66,8 +66,8 @@ class Visible(Generic[M]):
         self._where = self._filter.where(engine.known(principal, self._ruling, self._context))
 
     def select(self) -> sa.Select[tuple[M]]:
-        """A query of the allowed objects, to be refined with `where`, `order_by`, `limit`, `join` or `func.count()`, and
-        run in `scope.session()`. Conditions are added to the filter; nothing takes it away.
+        """A query of the allowed objects, to be refined with `where`, `order_by`, `limit`, `join`, and run in
+        `scope.session()`. Conditions are added to the filter; none takes it away.
         """
         return self._filtered(sa.select(self._model), self._filter.near)
 

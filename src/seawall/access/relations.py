@@ -59,7 +59,7 @@ class Relations:
             Refused: naming the type that no one foreign key leads to.
         """
         name = self.type_of(model)
-        targets = {key: self.target(model, key) for key in sa.inspect(model).column_attrs.keys()}
+        targets = {key: self.target(model, key) for key in sa.inspect(model).column_attrs.keys()}  # noqa: SIM118
         for parent in sorted(self._entity(model).parents):
             if parent == self._schema.qualified("Tenant"):
                 yield TENANT_KEY, parent, None

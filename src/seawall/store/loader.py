@@ -224,9 +224,9 @@ def identity_of(model: type[Any]) -> tuple[str, type]:
 
 
 def _own(prop: ColumnProperty[Any]) -> sa.Column[Any]:
-    column = prop.columns[0]
-    assert isinstance(column, sa.Column)
-    return column
+    column: Any = prop.columns[0]  # `_plain` or the mapping has seen that it is one of the table's
+    own: sa.Column[Any] = column
+    return own
 
 
 def _plain(prop: ColumnProperty[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +54,10 @@ def cached(statement: sa.Select[Any]) -> Statement:
     return _written(result, result.construct_params(extracted_parameters=key.bindparams))
 
 
-def _written(result: Any, values: dict[str, Any] | None = None) -> Statement:
+def _written(result: Any, values: Mapping[str, Any] | None = None) -> Statement:
     return Statement(
         sql=str(result),
         names=tuple(result.positiontup or ()),
         processors=dict(result._bind_processors),
-        values=dict(result.params) if values is None else values,
+        values=dict(result.params if values is None else values),
     )

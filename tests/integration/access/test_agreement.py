@@ -32,7 +32,9 @@ async def agreement(engine: Engine, scratch: ScratchDatabase, seed: int, decisio
     tenants = [Generated(rnd, await scratch.tenant()) for _ in range(2)]
     for tenant in tenants:
         await put(scratch, tenant.tenant_id, tenant.rows)
-    listings = [(model, action) for model in MODELS for action in engine.schema.actions if engine.applies(model, action)]
+    listings = [
+        (model, action) for model in MODELS for action in engine.schema.actions if engine.applies(model, action)
+    ]
     async with as_tenant(scratch, tenants[0].tenant_id) as lease:
         while total.decisions < decisions_min:
             principal = tenants[0].person()

@@ -1,4 +1,4 @@
-"""Breaking access/list-filter: a forbid that the filter forgets, a filter that filters nothing, counts of everything."""
+"""Breaking access/list-filter: a forbid that is forgotten, a filter that filters nothing, counts of everything."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ async def test_a_filter_that_the_engine_finds_out(sabotage: Any) -> None:
 async def test_a_count_of_everything(sabotage: Any) -> None:
     await sabotage(
         "access/list-filter",
-        edit={"api.py": ("await visible.count(placed)", "await visible.count(placed) + 1")},
+        edit={"api.py": ("await orders.count(placed)", "await orders.count(placed) + 1")},
         trips={"access/list-filter"},
     )

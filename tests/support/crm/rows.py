@@ -8,9 +8,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from tests.support.crm.models import Account, Contact, Deal, Export, Note, Team
-
 from seawall.core.scope import Assurance, Membership, Principal
+from tests.support.crm.models import Account, Contact, Deal, Export, Note, Team
 
 LONG_MAX = 2**63 - 1
 STAGES = ("new", "won", "lost", "void")
@@ -45,10 +44,14 @@ class Generated:
         now = datetime.now(UTC)
         steps = (
             timedelta(0), timedelta(days=7), timedelta(days=-7, microseconds=400), timedelta(days=1, seconds=-30),
-            timedelta(days=-30, seconds=2), timedelta(days=400), timedelta(days=-20_700, microseconds=999), timedelta(hours=-3),
+            timedelta(days=-30, seconds=2), timedelta(days=400),
+            timedelta(days=-20_700, microseconds=999), timedelta(hours=-3),
         )  # fmt: skip
         if self.rnd.random() < 0.05:
-            ends = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC)  # ±infinity to asyncpg
+            ends = (
+                datetime(1, 1, 1, tzinfo=UTC),
+                datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC),
+            )  # ±infinity to asyncpg
             return self.rnd.choice([*ends, ends[0] + timedelta(seconds=1), ends[1] - timedelta(microseconds=1)])
         return now + self.rnd.choice(steps) + timedelta(microseconds=self.rnd.randrange(2_000))
 

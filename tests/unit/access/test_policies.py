@@ -70,7 +70,7 @@ PERMIT = 'permit (principal in Role::"manager", action == Action::"read", resour
             "has @step_up",
         ),
         (
-            f'@id("a") @title("x") {PERMIT} when {{ resource has courier && resource.courier.tenant == principal.tenant }};',
+            f'@id("a") @title("x") {PERMIT} when {{ resource has courier && resource.courier.tenant == principal.tenant }};',  # noqa: E501
             "resource.courier.tenant",
         ),
         (

@@ -1,8 +1,8 @@
 """What an expression becomes when a filter is folded: a `Cell`, with its value and the condition under which it errs.
 
-Cedar has two truths and errors; SQL has three truths. A cell keeps them apart: `err` is never NULL, and a Bool's value is
-true only where it does not err. So `NOT` means what it says, and no NULL is taken for a no. A value may be NULL where a
-`has` before it was false: there, the rules of `&&`, `||` and `if` below never look at it.
+Cedar has two truths and errors; SQL has three truths. A cell keeps them apart: `err` is never NULL, and a Bool's value
+is true only where it does not err. So `NOT` means what it says, and no NULL is taken for a no. A value may be NULL
+where a `has` before it was false: there, the rules of `&&`, `||` and `if` below never look at it.
 """
 
 from __future__ import annotations
@@ -110,14 +110,14 @@ def no(truth: Truth) -> Truth:
 
 def both(*truths: Truth) -> Truth:
     """And. In the order given, because the first may say where the next must not be looked at."""
-    kept = [truth for truth in truths if truth is not True]
+    kept: list[Any] = [truth for truth in truths if truth is not True]
     if any(truth is False for truth in kept):
         return False
     return True if not kept else kept[0] if len(kept) == 1 else sa.and_(*kept)
 
 
 def either(*truths: Truth) -> Truth:
-    kept = [truth for truth in truths if truth is not False]
+    kept: list[Any] = [truth for truth in truths if truth is not False]
     if any(truth is True for truth in kept):
         return True
     return False if not kept else kept[0] if len(kept) == 1 else sa.or_(*kept)

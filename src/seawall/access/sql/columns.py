@@ -53,29 +53,36 @@ def column_cell(column: Sql, kind: CedarType, err: Truth, entity_at: Any = None)
     Raises:
         Unsupported: the column's type is not compared as Cedar does.
     """
-    type_ = column.type
+    type_: Any = column.type
     if isinstance(kind, EntityRef) and _names(type_):
         return Cell(RowEntity(kind.type, column, entity_at), err)
     if isinstance(kind, SetOf) and type(type_) in _ARRAYS and _element(kind.element, type_):
-        item = bind_type(type_.item_type)  # type: ignore[attr-defined]
+        item = bind_type(type_.item_type)
         of = kind.element.type if isinstance(kind.element, EntityRef) else ""
         return Cell(RowSet(sa.cast(column, postgresql.ARRAY(item)), item, of), err)
-    if isinstance(kind, Scalar):
-        if kind.name == "Long" and type(type_) in _LONGS:
-            return Cell(column, err)
-        if kind.name == "String" and (text := _text(column)) is not None:
-            return Cell(text, err)
-        if kind.name == "Bool" and type(type_) in _BOOLS:
-            return Cell(both(no(err), column), err)
-        if kind.name == "datetime" and type(type_) in _MOMENTS:
-            return Cell(RowMoment(column), err, MOMENT_MIN_MS, MOMENT_MAX_MS)
-        if kind.name == "decimal" and type(type_) in _DECIMALS:
-            return Cell(column, err)
-    raise Unsupported(f"{column.key}, a column of type {type(type_).__name__}, as {kind}")
+    cell = _scalar(column, kind.name, err) if isinstance(kind, Scalar) else None
+    if cell is None:
+        raise Unsupported(f"{column.key}, a column of type {type(type_).__name__}, as {kind}")
+    return cell
+
+
+def _scalar(column: Sql, name: str, err: Truth) -> Cell | None:
+    type_ = type(column.type)
+    if name == "String":
+        text = _text(column)
+        return None if text is None else Cell(text, err)
+    if name == "Bool" and type_ in _BOOLS:
+        return Cell(both(no(err), column), err)
+    if name == "datetime" and type_ in _MOMENTS:
+        return Cell(RowMoment(column), err, MOMENT_MIN_MS, MOMENT_MAX_MS)
+    same = (name == "Long" and type_ in _LONGS) or (name == "decimal" and type_ in _DECIMALS)
+    return Cell(column, err) if same else None
 
 
 def _names(type_: Any) -> bool:
-    return (type(type_) in _UUIDS and type_.as_uuid) or type(type_) in _LONGS or (type(type_) in _TEXTS and _plain(type_))
+    return (
+        (type(type_) in _UUIDS and type_.as_uuid) or type(type_) in _LONGS or (type(type_) in _TEXTS and _plain(type_))
+    )
 
 
 def _plain(type_: Any) -> bool:

@@ -35,7 +35,7 @@ def _sides_equal(kind: CedarType | None, a: Cell, b: Cell) -> Truth:
         return False
     left = bound(a.value, kind) if a.known else a.value
     right = bound(b.value, kind) if b.known else b.value
-    return left == right  # type: ignore[no-any-return]
+    return left == right
 
 
 def same_entity(a: Any, b: Any) -> Truth:
@@ -46,7 +46,7 @@ def same_entity(a: Any, b: Any) -> Truth:
     if a.type != b.type:
         return False
     if type(bind_type(a.id.type)) is not type(bind_type(b.id.type)):
-        return sa.cast(a.id, sa.Text) == sa.cast(b.id, sa.Text)  # type: ignore[no-any-return]
+        return sa.cast(a.id, sa.Text) == sa.cast(b.id, sa.Text)
     return a.id == b.id  # type: ignore[no-any-return]
 
 

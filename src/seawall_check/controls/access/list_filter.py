@@ -6,15 +6,15 @@ Why
     that nobody does. Counts and pages tell of hidden rows too.
 
 How it is attacked
-    Every GET route that answers a list of objects is called by every persona of both tenants. Each listed object is then
-    read by itself, and each object that the app says exists, of either tenant: what is listed must be readable, and
-    where the list is the parent of the route that reads one, what is readable must be listed. Lists in pages (`Link:
-    rel="next"`, RFC 8288) are walked in small steps: together they must be the same list in the same order, with
-    `X-Total-Count` the number of its rows. A page that begins where a colleague's ended must show nothing new either.
+    Every GET route that answers a list of objects is called by every persona of both tenants. Each listed object is
+    then read by itself, and each object that the app says exists, of either tenant: what is listed must be readable,
+    and where the list is the parent of the route that reads one, what is readable must be listed. Lists in pages
+    (`Link: rel="next"`, RFC 8288) are walked in small steps: together they must be the same list in the same order,
+    with `X-Total-Count` the number of its rows. A page that begins where a colleague's ended must show nothing new.
 
 How to fix
-    Take rows from `may_list(Model, "action")` only: `visible.all()`, `.page()`, `.count()`, or `.select()` for a query of
-    your own. Never filter by hand what a policy says.
+    Take rows from `may_list(Model, "action")` only: `visible.all()`, `.page()`, `.count()`, or `.select()` for a query
+    of your own. Never filter by hand what a policy says.
 """
 
 from collections.abc import Sequence
@@ -78,9 +78,11 @@ async def check(target: Target, trial: Trial) -> None:
         seconds: dict[str, tuple[Persona, str]] = {}
         for persona in target.personas:
             if persona.role in row(target, listing.operation).get("allow", (persona.role,)):
-                partly |= await _attack(target, trial, listing, persona, known, seconds)
+                partly |= await _Attack(target, trial, listing, persona, seconds).made(known)
     if lists and not partly:
-        trial.unproven("no persona may read some of its tenant's objects and not others, so a filter makes no difference")
+        trial.unproven(
+            "no persona may read some of its tenant's objects and not others, so a filter makes no difference"
+        )
 
 
 def _lists(target: Target) -> list[Listing]:
@@ -118,70 +120,72 @@ def _of_objects(operation: Operation) -> bool:
     return schema.get("type") == "array" and "id" in item.get("properties", {})
 
 
-async def _attack(
-    target: Target,
-    trial: Trial,
-    listing: Listing,
-    persona: Persona,
-    known: Sequence[str],
-    seconds: dict[str, tuple[Persona, str]],
-) -> bool:
-    """List and read as one persona. Gives whether it may read some of its tenant's objects, and not others."""
-    of = f"{persona.name}: {listing.operation.name}"
-    client = await target.client(persona)
-    walk = await _walked(client, listing.operation.url())
-    answered = walk.last is not None and walk.last.status_code == 200
-    if not trial.expect(of, expected="an answer", observed=walk.last, ok=answered, artifact=walk.last):
-        return False
-    readable: dict[str, bool] = {}
-    for one in dict.fromkeys([*walk.ids, *known]):
-        answer = await listing.reader.send(client, {listing.name: one})
-        readable[one] = answer.status_code < 400
-    hidden = [one for one in walk.ids if not readable[one]]
-    _told(trial, f"{of}, and each row read by itself", "every row may be read", hidden, walk)
-    if listing.whole and walk.ended:
-        missing = [one for one, can in readable.items() if can and one not in walk.ids]
-        _told(trial, f"{of}, and everything that can be read", "every one is listed", missing, walk)
-    doubled = [one for one in dict.fromkeys(walk.ids) if walk.ids.count(one) > 1]
-    _told(trial, f"{of}, row by row", "no row twice", doubled, walk)
-    await _in_pages(trial, client, listing, of, walk, seconds, persona)
-    own = [one for one in known if one in target.tenant(persona.tenant).objects.get(listing.name, ())]
-    return 0 < sum(readable[one] for one in own) < len(own)
+@dataclass
+class _Attack:
+    """One persona at one list. `seconds` are the addresses of the second pages that others were given, by tenant."""
 
+    target: Target
+    trial: Trial
+    listing: Listing
+    persona: Persona
+    seconds: dict[str, tuple[Persona, str]]
 
-def _told(trial: Trial, attempt: str, expected: str, wrong: list[str], walk: Walk) -> None:
-    some = ", ".join(wrong[:TOLD_MAX])
-    observed = f"not so for {len(wrong)} of {len(walk.ids)}: {some}" if wrong else f"so for {len(walk.ids)} rows"
-    trial.expect(attempt, expected=expected, observed=observed, ok=not wrong, artifact=walk.last)
+    @property
+    def of(self) -> str:
+        return f"{self.persona.name}: {self.listing.operation.name}"
 
+    async def made(self, known: Sequence[str]) -> bool:
+        """List and read. Gives whether the persona may read some of its tenant's objects, and not others."""
+        listing, client = self.listing, await self.target.client(self.persona)
+        walk = await _walked(client, listing.operation.url())
+        answered = walk.last is not None and walk.last.status_code == 200
+        if not self.trial.expect(self.of, expected="an answer", observed=walk.last, ok=answered, artifact=walk.last):
+            return False
+        readable: dict[str, bool] = {}
+        for one in dict.fromkeys([*walk.ids, *known]):
+            answer = await listing.reader.send(client, {listing.name: one})
+            readable[one] = answer.status_code < 400
+        hidden = [one for one in walk.ids if not readable[one]]
+        self._told("each row read by itself", "every row may be read", hidden, walk)
+        if listing.whole and walk.ended:
+            missing = [one for one, can in readable.items() if can and one not in walk.ids]
+            self._told("everything that can be read", "every one is listed", missing, walk)
+        doubled = [one for one in dict.fromkeys(walk.ids) if walk.ids.count(one) > 1]
+        self._told("row by row", "no row twice", doubled, walk)
+        await self._in_pages(client, walk)
+        own = self.target.tenant(self.persona.tenant).objects.get(listing.name, ())
+        return 0 < sum(readable[one] for one in own) < len(own)
 
-async def _in_pages(
-    trial: Trial,
-    client: httpx2.AsyncClient,
-    listing: Listing,
-    of: str,
-    walk: Walk,
-    seconds: dict[str, tuple[Persona, str]],
-    persona: Persona,
-) -> None:
-    if walk.totals:
-        said = ", ".join(map(str, sorted(walk.totals)))
-        right = walk.totals == {len(walk.ids)} or not walk.ended
-        trial.expect(f"{of}, counted", expected=f"{len(walk.ids)}", observed=said, ok=right, artifact=walk.last)
-    if not any(one.get("name") == "limit" for one in listing.operation.query):
-        return
-    step = max(1, len(walk.ids) // STEPS)
-    small = await _walked(client, f"{listing.operation.url()}?limit={step}")
-    same = small.ids == walk.ids and small.totals <= {len(walk.ids)}
-    observed = "the same" if same else f"{len(small.ids)} rows, counted {sorted(small.totals)}"
-    trial.expect(f"{of}, {step} at a time", expected="the same rows in the same order, counted alike", observed=observed,
-                 ok=same or not walk.ended, artifact=small.last)  # fmt: skip
-    for other, second in seconds.values():
-        begun = await _walked(client, second)
-        new = [one for one in begun.ids if one not in walk.ids]
-        _told(trial, f"{of}, from where {other.name}'s first page ended", "nothing but its own rows", new, begun)
-    if small.second and persona.tenant not in seconds:
-        seconds[persona.tenant] = persona, small.second
+    def _told(self, attempt: str, expected: str, wrong: list[str], walk: Walk) -> None:
+        some = ", ".join(wrong[:TOLD_MAX])
+        observed = f"not so for {len(wrong)} of {len(walk.ids)}: {some}" if wrong else f"so for {len(walk.ids)} rows"
+        what = f"{self.of}, {attempt}"
+        self.trial.expect(what, expected=expected, observed=observed, ok=not wrong, artifact=walk.last)
+
+    async def _in_pages(self, client: httpx2.AsyncClient, walk: Walk) -> None:
+        operation, count = self.listing.operation, len(walk.ids)
+        if walk.totals:
+            said = ", ".join(map(str, sorted(walk.totals)))
+            right = walk.totals == {count} or not walk.ended
+            self.trial.expect(f"{self.of}, counted", expected=str(count), observed=said, ok=right, artifact=walk.last)
+        if not any(one.get("name") == "limit" for one in operation.query):
+            return
+        step = max(1, count // STEPS)
+        small = await _walked(client, f"{operation.url()}?limit={step}")
+        same = small.ids == walk.ids and small.totals <= {count}
+        self.trial.expect(
+            f"{self.of}, {step} at a time",
+            expected="the same rows in the same order, counted alike",
+            observed="the same" if same else f"{len(small.ids)} rows, counted {sorted(small.totals)}",
+            ok=same or not walk.ended,
+            artifact=small.last,
+        )
+        for other, second in self.seconds.values():
+            begun = await _walked(client, second)
+            new = [one for one in begun.ids if one not in walk.ids]
+            self._told(f"from where {other.name}'s first page ended", "nothing but its own rows", new, begun)
+        if small.second:
+            self.seconds.setdefault(self.persona.tenant, (self.persona, small.second))
 
 
 async def _walked(client: httpx2.AsyncClient, url: str) -> Walk:
