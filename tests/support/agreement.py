@@ -16,7 +16,6 @@ from seawall.access import Allow, Engine
 from seawall.core.scope import Principal
 from seawall.store.lease import Lease
 from seawall.store.migrate import AppTables
-from seawall.store.models import Tenanted
 from seawall.store.statements import cached, compiled
 from tests.support.databases import ScratchDatabase, scratch_database
 
@@ -93,5 +92,5 @@ async def tables_of(home: Path, models: Iterable[type[Any]], folder: Path) -> As
     lines = ["from alembic import op", 'revision = "0001"', "down_revision = None", f"STATEMENTS = {statements!r}"]
     lines += ["def upgrade():", "    for statement in STATEMENTS:", "        op.execute(statement)"]
     (folder / "migrations" / "0001_tables.py").write_text("\n".join(lines))
-    async with scratch_database(home, AppTables(folder / "migrations", Tenanted.metadata)) as scratch:
+    async with scratch_database(home, AppTables(folder / "migrations")) as scratch:
         yield scratch

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
@@ -36,6 +36,8 @@ TENANT_ROLES = "tenant_roles"
 ROLE_AT = "_at"
 PEOPLE_KEPT_MAX = 2_048
 """People whose part of the entities is kept parsed."""
+MEMBERSHIPS_KEPT_MAX = 100_000
+"""Memberships that these may have together: somebody with ten thousand weighs as much as ten thousand with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,30 @@ def _python_type(column: Any) -> Any:
         return object
 
 
+K = TypeVar("K")
+
+
+class Kept(Generic[K]):
+    """What was made of people seen recently. Bounded by people, and by all that they hold together."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[UUID, UUID, tuple[Membership, ...]], K] = OrderedDict()
+        self._weight = 0
+
+    def of(self, principal: Principal, make: Callable[[Principal], K]) -> K:
+        key = (principal.user_id, principal.tenant_id, principal.memberships)
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+            return kept
+        made = self._kept[key] = make(principal)
+        self._weight += len(principal.memberships)
+        while len(self._kept) > 1 and (len(self._kept) > PEOPLE_KEPT_MAX or self._weight > MEMBERSHIPS_KEPT_MAX):
+            (_, _, memberships), _ = self._kept.popitem(last=False)
+            self._weight -= len(memberships)
+        return made
+
+
 class People:
     """The caller as Cedar entities, compiled from the `User` type of the schema and kept for people seen recently."""
 
@@ -232,7 +258,8 @@ class People:
         entity = schema.entities[self.type_name]
         self._attributes = entity.attributes
         self._tenant_roles = TENANT_ROLES in entity.attributes
-        self._kept: OrderedDict[tuple[UUID, UUID, tuple[Membership, ...]], cedar.Entities] = OrderedDict()
+        self._kept: Kept[cedar.Entities] = Kept()
+        self._known: Kept[Env] = Kept()
 
     def _compiled(self, schema: CedarSchema) -> Mapping[str, tuple[str, str, str]]:
         """Attribute → (role, scope type as memberships say it, Cedar type)."""
@@ -263,27 +290,23 @@ class People:
 
     def of(self, principal: Principal) -> cedar.Entities:
         """The caller's entities, parsed."""
-        key = (principal.user_id, principal.tenant_id, principal.memberships)
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept.move_to_end(key)
-            return kept
-        document = orjson.dumps([self.entity(principal)]).decode()
-        entities = cedar.Entities.from_json_str(document, self._schema)
-        self._kept[key] = entities
-        if len(self._kept) > PEOPLE_KEPT_MAX:
-            self._kept.popitem(last=False)
-        return entities
+        return self._kept.of(principal, self._parsed)
+
+    def _parsed(self, principal: Principal) -> cedar.Entities:
+        return cedar.Entities.from_json_str(orjson.dumps([self.entity(principal)]).decode(), self._schema)
 
     def known(self, principal: Principal, context: Pairs) -> Env:
         """The caller and the context, for a filter of rows."""
+        return replace(self._known.of(principal, self._decoded), context=context)
+
+    def _decoded(self, principal: Principal) -> Env:
         entity = self.entity(principal)
         types = self._attributes
         return Env(
             principal=Ref(**entity["uid"]),
             roles=frozenset(Ref(**parent) for parent in entity["parents"]),
             attributes={name: decoded(types[name].type, value) for name, value in entity["attrs"].items()},
-            context=context,
+            context=(),
         )
 
     def entity(self, principal: Principal) -> dict[str, Any]:

@@ -30,7 +30,20 @@ from seawall.access.sql.cells import (
 )
 from seawall.access.sql.columns import Unsupported, column_cell, guard
 from seawall.access.sql.known import LITERALS, Env, Ref, kind_of
-from seawall.access.sql.nodes import BOOL, DECIMAL, DURATION, LONG, MOMENT, NOTHING, Facts, Node, fixed, truth
+from seawall.access.sql.nodes import (
+    BOOL,
+    DECIMAL,
+    DURATION,
+    LONG,
+    MOMENT,
+    NOTHING,
+    Facts,
+    Node,
+    fixed,
+    made,
+    settled_by,
+    truth,
+)
 from seawall.store.loader import Keys, Loader
 
 _KINDS: dict[str, CedarType] = {"datetime": MOMENT, "duration": DURATION, "decimal": DECIMAL}
@@ -209,7 +222,7 @@ class Compiler:
         if left.constant is False:
             return left
         right = self._bool(body["right"], facts | left.then)
-        return right if left.constant else _joined(conjunction, left, right, then=left.then | right.then)
+        return right if left.constant else _all(left, right)
 
     def _or(self, body: Any, facts: Facts) -> Node:
         left = self._bool(body["left"], facts)
@@ -218,13 +231,11 @@ class Compiler:
         right = self._bool(body["right"], facts | left.otherwise)
         if left.constant is False:
             return right
-        return _joined(disjunction, left, right, otherwise=left.otherwise | right.otherwise)
+        return settled_by(True, left, right, disjunction, then=NOTHING, otherwise=left.otherwise | right.otherwise)
 
     def _not(self, body: Any, facts: Facts) -> Node:
         inner = self._bool(body["arg"], facts)
-        if inner.cell is not None:
-            return fixed(BOOL, negation(inner.cell), then=inner.otherwise, otherwise=inner.then)
-        return Node(BOOL, lambda env: negation(inner.fold(env)), inner.otherwise, inner.then, rows=inner.rows)
+        return made(BOOL, [inner], negation, then=inner.otherwise, otherwise=inner.then)
 
     def _if(self, body: Any, facts: Facts) -> Node:
         condition = self._bool(body["if"], facts)
@@ -235,9 +246,7 @@ class Compiler:
         if then.kind != otherwise.kind:
             raise Unsupported(f"if that gives {then.kind} or {otherwise.kind}")
         if then.kind == BOOL:
-            rows = condition.rows or then.rows or otherwise.rows
-            fold = lambda env: choice(condition.fold(env), then.fold(env), otherwise.fold(env))  # noqa: E731
-            return Node(BOOL, fold, rows=rows)
+            return made(BOOL, [condition, then, otherwise], choice)
         return operations.chosen(condition, then, otherwise)
 
     # One part -----------------------------------------------------------------------------------------------------
@@ -264,14 +273,11 @@ class Compiler:
         if not isinstance(left.kind, EntityRef):
             raise Unsupported(f"is on {left.kind}")
         same = left.kind.type == body["entity_type"]
-        if left.cell is not None:
-            node = fixed(BOOL, atom(same, left.cell.err))
-        else:
-            node = Node(BOOL, lambda env: atom(same, left.fold(env).err), rows=left.rows)
+        node = made(BOOL, [left], lambda cell: atom(same, cell.err))
         if "in" not in body or node.constant is False:
             return node
         inside = self._in({"left": body["left"], "right": body["in"]}, facts)
-        return inside if node.constant else _joined(conjunction, node, inside)
+        return inside if node.constant else _all(node, inside)
 
     def _in(self, body: Any, facts: Facts) -> Node:
         left, right = self._compile(body["left"], facts), self._compile(body["right"], facts)
@@ -318,13 +324,8 @@ class Compiler:
         return found
 
 
-def _joined(
-    join: Callable[[Cell, Cell], Cell], left: Node, right: Node, *, then: Facts = NOTHING, otherwise: Facts = NOTHING
-) -> Node:
-    if left.cell is not None and right.cell is not None:
-        return fixed(BOOL, join(left.cell, right.cell), then=then, otherwise=otherwise)
-    rows = left.rows or right.rows
-    return Node(BOOL, lambda env: join(left.fold(env), right.fold(env)), then, otherwise, rows=rows)
+def _all(left: Node, right: Node) -> Node:
+    return settled_by(False, left, right, conjunction, then=left.then | right.then, otherwise=NOTHING)
 
 
 def _member(left: Node, record: Record, name: str, path: Any) -> Node:

@@ -52,9 +52,9 @@ class RowFilter:
                 ) from None
             (self.permits if policy.est["effect"] == "permit" else self.forbids).append(node)
         near = list(ruling.resource.near)
-        self._guards = [
-            guard for keys in [(), *near] for guard in compiler.guards(keys, ruling.slice.mentions.attributes)
-        ]
+        self._guards = both(
+            *(guard for keys in [(), *near] for guard in compiler.guards(keys, ruling.slice.mentions.attributes))
+        )
         self.near: tuple[Keys, ...] = tuple(near)
         """The rows beside the object that the filter looks at."""
         self.doubted = False
@@ -70,4 +70,4 @@ class RowFilter:
         forbids = [node.fold(env) for node in self.forbids]
         errors = [cell.err for cell in (*permits, *forbids)]
         permitted = either(*(cell.value for cell in permits))
-        return both(permitted, *(no(cell.value) for cell in forbids), *(no(err) for err in errors), *self._guards)
+        return both(permitted, *(no(cell.value) for cell in forbids), *(no(err) for err in errors), self._guards)

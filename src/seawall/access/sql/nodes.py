@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,37 @@ class Node:
 def fixed(kind: CedarType | None, cell: Cell, **more: Any) -> Node:
     """A node that is the same for every request."""
     return Node(kind, lambda env: cell, cell=cell, **{"rows": not cell.known, **more})
+
+
+def made(kind: CedarType | None, parts: Sequence[Node], do: Callable[..., Cell], **more: Any) -> Node:
+    """A node of others. When none of them depends on the request it is folded now, once for all."""
+    rows = any(part.rows for part in parts)
+    cells = [part.cell for part in parts if part.cell is not None]
+    if len(cells) == len(parts):
+        return Node(kind, _always(cell := do(*cells)), cell=cell, **{"rows": rows, **more})
+
+    def fold(env: Env) -> Cell:
+        return do(*[part.fold(env) for part in parts])
+
+    return Node(kind, fold, **{"rows": rows, **more})
+
+
+def settled_by(
+    stop: bool, left: Node, right: Node, join: Callable[[Cell, Cell], Cell], *, then: Facts, otherwise: Facts
+) -> Node:
+    """`&&` and `||`: the right is not looked at where the left is `stop` for every row."""
+    if left.cell is not None and right.cell is not None:
+        return fixed(BOOL, join(left.cell, right.cell), then=then, otherwise=otherwise)
+
+    def fold(env: Env) -> Cell:
+        cell = left.fold(env)
+        return cell if cell.value is stop and cell.err is False else join(cell, right.fold(env))
+
+    return Node(BOOL, fold, then, otherwise, rows=left.rows or right.rows)
+
+
+def _always(cell: Cell) -> Callable[[Env], Cell]:
+    return lambda env: cell
 
 
 def truth(value: bool) -> Node:

@@ -9,8 +9,8 @@ from seawall.access.schema import Attribute, CedarType, EntityRef, Record, SetOf
 from seawall.access.sql import numbers, sets
 from seawall.access.sql.cells import FAILED, Cell, Listed, Truth, atom, either, negation
 from seawall.access.sql.columns import Unsupported, bound, storable
-from seawall.access.sql.known import Env, like
-from seawall.access.sql.nodes import BOOL, DECIMAL, DURATION, LONG, MOMENT, STRING, Node
+from seawall.access.sql.known import like
+from seawall.access.sql.nodes import BOOL, DECIMAL, DURATION, LONG, MOMENT, STRING, Node, made
 
 UNITS_MS = {
     "toMilliseconds": 1, "toSeconds": 1_000, "toMinutes": 60_000, "toHours": 3_600_000, "toDays": 86_400_000,
@@ -32,12 +32,11 @@ def must_be(node: Node, kind: CedarType) -> Node:
 def _of_both(left: Node, right: Node, do: Callable[[Cell, Cell], Truth]) -> Node:
     """A Bool of two parts, which errs where either does."""
 
-    def fold(env: Env) -> Cell:
-        a, b = left.fold(env), right.fold(env)
+    def combined(a: Cell, b: Cell) -> Cell:
         err = either(a.err, b.err)
         return FAILED if err is True else atom(do(a, b), err)
 
-    return Node(BOOL, fold, rows=left.rows or right.rows)
+    return made(BOOL, [left, right], combined)
 
 
 # Comparisons ----------------------------------------------------------------------------------------------------------
@@ -53,8 +52,7 @@ def equal(left: Node, right: Node) -> Node:
 
 
 def unequal(left: Node, right: Node) -> Node:
-    same = equal(left, right)
-    return Node(BOOL, lambda env: negation(same.fold(env)), rows=same.rows)
+    return made(BOOL, [equal(left, right)], negation)
 
 
 def ordered(sign: str, left: Node, right: Node) -> Node:
@@ -83,15 +81,14 @@ def matches(left: Node, pattern: list[Any]) -> Node:
     """`like`."""
     must_be(left, STRING)
 
-    def fold(env: Env) -> Cell:
-        cell = left.fold(env)
+    def matched(cell: Cell) -> Cell:
         if cell.err is True or cell.known:
             return FAILED if cell.err is True else Cell(like(cell.value, pattern))
         if not all(storable(part["Literal"]) for part in pattern if part != "Wildcard"):
             return atom(False, cell.err)
         return atom(cell.value.like(sets.sql_pattern(pattern), escape="\\"), cell.err)
 
-    return Node(BOOL, fold, rows=left.rows)
+    return made(BOOL, [left], matched)
 
 
 # Numbers --------------------------------------------------------------------------------------------------------------
@@ -112,21 +109,18 @@ def since(moment: Node, other: Node) -> Node:
 
 
 def _arithmetic(sign: str, left: Node, right: Node, kind: CedarType) -> Node:
-    def fold(env: Env) -> Cell:
-        return numbers.arithmetic(sign, left.fold(env), right.fold(env))
-
-    return Node(kind, fold, rows=left.rows or right.rows)
+    return made(kind, [left, right], lambda a, b: numbers.arithmetic(sign, a, b))
 
 
 def converted(name: str, node: Node) -> Node:
     """`toDate()`, `toTime()`, and a duration in whole units."""
     if name in UNITS_MS:
         must_be(node, DURATION)
-        return Node(LONG, lambda env: numbers.in_units(node.fold(env), UNITS_MS[name]), rows=node.rows)
+        return made(LONG, [node], lambda cell: numbers.in_units(cell, UNITS_MS[name]))
     must_be(node, MOMENT)
     if name == "toDate":
-        return Node(MOMENT, lambda env: numbers.date_of(node.fold(env)), rows=node.rows)
-    return Node(DURATION, lambda env: numbers.time_of_day(node.fold(env)), rows=node.rows)
+        return made(MOMENT, [node], numbers.date_of)
+    return made(DURATION, [node], numbers.time_of_day)
 
 
 def chosen(condition: Node, then: Node, otherwise: Node) -> Node:
@@ -134,16 +128,14 @@ def chosen(condition: Node, then: Node, otherwise: Node) -> Node:
     if condition.rows and then.kind not in (LONG, STRING, MOMENT, DURATION, DECIMAL):
         raise Unsupported(f"if that gives {then.kind} depending on the row")
 
-    def fold(env: Env) -> Cell:
-        met = condition.fold(env)
+    def one(met: Cell, yes: Cell, other: Cell) -> Cell:
         if met.err is True:
             return FAILED
         if isinstance(met.value, bool) and met.err is False:
-            return then.fold(env) if met.value else otherwise.fold(env)
-        return sets.choice_of(then.kind, met, then.fold(env), otherwise.fold(env))
+            return yes if met.value else other
+        return sets.choice_of(then.kind, met, yes, other)
 
-    rows = condition.rows or then.rows or otherwise.rows
-    return Node(then.kind, fold, rows=rows, listed=then.listed or otherwise.listed)
+    return made(then.kind, [condition, then, otherwise], one, listed=then.listed or otherwise.listed)
 
 
 # Sets and records -----------------------------------------------------------------------------------------------------
@@ -156,16 +148,15 @@ def set_of(members: Sequence[Node]) -> Node:
     kind = SetOf(kinds.pop() if kinds else None)  # type: ignore[arg-type]  # the empty set's element has no type
     rows = any(node.rows for node in members)
 
-    def fold(env: Env) -> Cell:
-        cells = [node.fold(env) for node in members]
+    def together(*cells: Cell) -> Cell:
         err = either(*(cell.err for cell in cells))
         if err is True:
             return FAILED
         if all(cell.known for cell in cells):
             return Cell(frozenset(cell.value for cell in cells), err)
-        return Cell(Listed(tuple(cells)), err)
+        return Cell(Listed(cells), err)
 
-    return Node(kind, fold, rows=rows, listed=rows)
+    return made(kind, members, together, listed=rows)
 
 
 def record_of(members: Mapping[str, Node]) -> Node:
@@ -173,12 +164,13 @@ def record_of(members: Mapping[str, Node]) -> Node:
         raise Unsupported("a record with attributes of the row")
     kind = Record({name: Attribute(node.kind) for name, node in members.items() if node.kind is not None})
 
-    def fold(env: Env) -> Cell:
-        cells = {name: members[name].fold(env) for name in sorted(members)}
-        failed = any(cell.err for cell in cells.values())
-        return FAILED if failed else Cell(tuple((name, cell.value) for name, cell in cells.items()))
+    names = sorted(members)
 
-    return Node(kind, fold, rows=False)
+    def together(*cells: Cell) -> Cell:
+        failed = any(cell.err for cell in cells)
+        return FAILED if failed else Cell(tuple((name, cell.value) for name, cell in zip(names, cells, strict=True)))
+
+    return made(kind, [members[name] for name in names], together)
 
 
 def of_sets(name: str, left: Node, right: Node) -> Node:
@@ -198,8 +190,4 @@ def is_empty(left: Node) -> Node:
     if not isinstance(left.kind, SetOf):
         raise Unsupported(f"isEmpty() of {left.kind}")
 
-    def fold(env: Env) -> Cell:
-        cell = left.fold(env)
-        return FAILED if cell.err is True else atom(sets.is_empty(cell), cell.err)
-
-    return Node(BOOL, fold, rows=left.rows)
+    return made(BOOL, [left], lambda cell: FAILED if cell.err is True else atom(sets.is_empty(cell), cell.err))
