@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
 from fastapi import FastAPI
 
 from seawall.access.engine import Allow, Deny, Engine, StepUp, Verdict
+from seawall.access.findings import findings
 from seawall.access.gate import check_routes
 from seawall.access.listing import Rows, Visible, may_list, visible
 from seawall.access.may import may
@@ -38,6 +40,7 @@ __all__ = [
     "Verdict",
     "Visible",
     "check_routes",
+    "findings",
     "include",
     "may",
     "may_list",
@@ -47,6 +50,8 @@ __all__ = [
     "seen_with",
     "visible",
 ]
+
+log = structlog.get_logger("seawall.access")
 
 
 def include(app: FastAPI, *, settings: Settings, policies: Path) -> Engine:
@@ -60,4 +65,8 @@ def include(app: FastAPI, *, settings: Settings, policies: Path) -> Engine:
     Raises:
         Refused: naming the file and the policy that is not fit to start with.
     """
-    return Engine(read_policies(policies), production=settings.production)
+    book = read_policies(policies)
+    if not settings.production:
+        for found in findings(book):
+            log.info("access.policy", policy=found.policy, found=found.kind, other=found.other)
+    return Engine(book, production=settings.production)

@@ -36,7 +36,7 @@ def mentions(policies: list[Est]) -> Mentions:
     whole_context = False
     action = False
     for policy in policies:
-        for node in _nodes(policy["conditions"]):
+        for node in nodes(policy["conditions"]):
             access = _access(node)
             if access is not None:
                 attributes.add(access[1])
@@ -49,7 +49,7 @@ def mentions(policies: list[Est]) -> Mentions:
 
 def chains(policy: Est) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every accessed path such as `("resource", ("venue", "name"))`, outermost and inner ones alike."""
-    for node in _nodes(policy["conditions"]):
+    for node in nodes(policy["conditions"]):
         path: list[str] = []
         at: Any = node
         while (access := _access(at)) is not None:
@@ -71,7 +71,7 @@ def memberships(policy: Est) -> Iterator[tuple[str, ...]]:
 
 
 def _asked_in(policy: Est) -> Iterator[Any]:
-    for node in _nodes(policy["conditions"]):
+    for node in nodes(policy["conditions"]):
         for operator in ("in", "is"):
             body = node.get(operator)
             if len(node) == 1 and isinstance(body, dict) and "left" in body and (operator == "in" or "in" in body):
@@ -89,7 +89,7 @@ def path_of(node: Any) -> tuple[str, tuple[str, ...]] | None:
 
 def unnamed(policy: Est) -> Iterator[str]:
     """What is asked of something that no path names, so that no one can say beforehand which row it is."""
-    for node in _nodes(policy["conditions"]):
+    for node in nodes(policy["conditions"]):
         access = _access(node)
         if access is not None and path_of(access[0]) is None:
             yield f"the attribute {access[1]}"
@@ -108,7 +108,8 @@ def _access(node: Any) -> tuple[Any, str] | None:
     return None
 
 
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value, however deep."""
     waiting = [value]
     while waiting:
         at = waiting.pop()

@@ -29,7 +29,7 @@ from seawall.access.sql.cells import (
     either,
     no,
 )
-from seawall.access.sql.known import LONG_MAX, LONG_MIN, Ref
+from seawall.access.sql.known import LONG_MAX, LONG_MIN, Members, Ref
 from seawall.access.values import DECIMAL_LIMIT
 
 # all are counted as 64 bits wide: a model often says Integer where the migration says bigint
@@ -153,8 +153,13 @@ def bind_type(type_: Any) -> Any:
 
 def identities(refs: Iterable[Ref], type_name: str, type_: Any) -> list[Any]:
     """The ids of the entities of one type that a column can hold. The others equal no row."""
-    found = (_identity(ref.id, type_) for ref in refs if ref.type == type_name)
-    return [one for one in found if one is not None]
+    kept = refs.converted.get((type_name, type(type_))) if isinstance(refs, Members) else None
+    if kept is None:
+        found = (_identity(ref.id, type_) for ref in refs if ref.type == type_name)
+        kept = [one for one in found if one is not None]
+        if isinstance(refs, Members):
+            refs.converted[type_name, type(type_)] = kept
+    return kept
 
 
 def _identity(text: str, type_: Any) -> Any:

@@ -30,6 +30,13 @@ class Ref(NamedTuple):
     id: str
 
 
+class Members(frozenset[Any]):
+    """A known set that remembers what it was converted to: somebody's ten thousand venues are parsed once."""
+
+    def __init__(self, *given: Any) -> None:
+        self.converted: dict[Any, list[Any]] = {}
+
+
 Pairs = tuple[tuple[str, Any], ...]
 """A record: its members in the order of their names."""
 
@@ -102,7 +109,7 @@ def decoded(kind: CedarType, value: Any) -> Any:
     if isinstance(kind, EntityRef):
         return Ref(value["__entity"]["type"], value["__entity"]["id"])
     if isinstance(kind, SetOf):
-        return frozenset(decoded(kind.element, one) for one in value)
+        return Members(decoded(kind.element, one) for one in value)
     if isinstance(kind, Record):
         return tuple((name, decoded(kind.attributes[name].type, value[name])) for name in sorted(value))
     if kind.name in LITERALS:

@@ -81,7 +81,7 @@ def _holds(element: CedarType | None, array_: RowSet, one: Cell) -> Truth:
 def _members(element: CedarType | None, values: frozenset[Any], like: RowSet) -> list[Any]:
     """The known values that an array could hold."""
     if isinstance(element, EntityRef):
-        return identities(sorted(values), element.type, like.item)
+        return identities(values, element.type, like.item)
     return _plain(values)
 
 
@@ -152,7 +152,7 @@ def row_in(one: RowEntity, right: Cell) -> Truth:
     """Whether an entity that a row names is one of those on the right."""
     if right.known:
         wanted = right.value if isinstance(right.value, frozenset) else {right.value}
-        return one_of(one.id, identities(sorted(wanted), one.type, one.id.type))
+        return one_of(one.id, identities(wanted, one.type, one.id.type))
     if isinstance(right.value, Listed):
         return either(*(row_in(one, member) for member in right.value.members))
     if isinstance(right.value, RowEntity):
