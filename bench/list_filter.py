@@ -113,8 +113,7 @@ async def _beside(engine: Engine, lease: Lease, name: str, who: Principal) -> No
     async def hand() -> Any:
         query = loader.select().where(loader.tenant_column == who.tenant_id, Parcel.status != "cart", *place)
         by_hand = cached(query.order_by(Parcel.made_at.desc(), Parcel.id.desc()).limit(51))
-        rows = await lease.fetch(by_hand.sql, *by_hand.arguments())
-        return [lease.adopt(loader.instance(row)) for row in rows]
+        return [lease.adopt(one) for one in await loader.fetch(lease, by_hand.sql, by_hand.arguments())]
 
     async def ours() -> Any:
         visible: Visible[Parcel] = Visible(Desk(lease), who, engine, Parcel, "read")  # type: ignore[arg-type]

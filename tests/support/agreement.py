@@ -42,7 +42,7 @@ async def compare(engine: Engine, lease: Lease, principal: Principal, model: typ
     listing = cached(loader.select().where(loader.tenant_column == principal.tenant_id, where))
     listed = {row[0] for row in await _identities(loader, lease, listing)}
     everything = compiled(loader.select())
-    rows = [loader.instance(row) for row in await lease.fetch(everything.sql, *everything.arguments())]
+    rows = await loader.fetch(lease, everything.sql, everything.arguments())
     verdicts = engine.decide_in(context, principal, ruling, rows)
     tally = Tally(len(rows), len(listed))
     for row, verdict in zip(rows, verdicts, strict=True):
@@ -54,8 +54,7 @@ async def compare(engine: Engine, lease: Lease, principal: Principal, model: typ
 
 
 async def _identities(loader: Any, lease: Lease, listing: Any) -> list[tuple[UUID]]:
-    found = await lease.fetch(listing.sql, *listing.arguments())
-    return [(loader.instance(row).id,) for row in found]
+    return [(found.id,) for found in await loader.fetch(lease, listing.sql, listing.arguments())]
 
 
 @asynccontextmanager

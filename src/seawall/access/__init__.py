@@ -4,18 +4,27 @@
     may(), may_list()               what a route declares; the authorised object is the parameter
     Scope, Visible                  what a decided request may use
     reveal(), seen_with()           which fields leave
+    Approvals                       somebody else's yes to exactly one action: obligations, approvals, approval_pages
+    Grants, GrantCookie             platform staff reading in a tenant: break_glass, break_glass_cookie, …_pages
 
 Start with `may.py` for the way of a decision, `engine.py` for the decision itself, `gate.py` for what does not start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
 
-from seawall.access.engine import Allow, Deny, Engine, StepUp, Verdict
+from seawall.access.approval_pages import ApprovalRoutes
+from seawall.access.approvals import Approvals, IdentityDatabase
+from seawall.access.break_glass import Grants
+from seawall.access.break_glass_cookie import GrantCookie
+from seawall.access.break_glass_pages import BreakGlassRoutes
+from seawall.access.engine import Allow, Deny, Engine, NeedsApproval, StepUp, Verdict
 from seawall.access.findings import findings
 from seawall.access.gate import check_routes
 from seawall.access.listing import Rows, Visible, may_list, visible
@@ -28,10 +37,13 @@ from seawall.core.body import Body
 from seawall.settings import Settings
 
 __all__ = [
+    "TEMPLATES",
+    "Access",
     "Allow",
     "Body",
     "Deny",
     "Engine",
+    "NeedsApproval",
     "Page",
     "PolicyBook",
     "Rows",
@@ -54,13 +66,28 @@ __all__ = [
 log = structlog.get_logger("seawall.access")
 
 
-def include(app: FastAPI, *, settings: Settings, policies: Path) -> Engine:
-    """Read and check the app's policies.
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Access:
+    """What other parts of the app use of access."""
+
+    engine: Engine
+    approvals: Approvals
+    middleware: type[GrantCookie]
+
+
+def include(
+    app: FastAPI, *, settings: Settings, policies: Path, database: Callable[[], IdentityDatabase]
+) -> Access:  # fmt: skip
+    """Read and check the app's policies; add the pages of approvals and of break-glass.
 
     Args:
         app: the app; its routes are checked at startup, by `check_routes(app, engine)`, when all are declared.
-        settings: whether this is production.
+        settings: `[access]`, and whether this is production.
         policies: the folder with `schema.cedarschema` and `*.cedar`.
+        database: the open database, when it is.
 
     Raises:
         Refused: naming the file and the policy that is not fit to start with.
@@ -69,4 +96,8 @@ def include(app: FastAPI, *, settings: Settings, policies: Path) -> Engine:
     if not settings.production:
         for found in findings(book):
             log.info("access.policy", policy=found.policy, found=found.kind, other=found.other)
-    return Engine(book, production=settings.production)
+    engine = Engine(book, production=settings.production)
+    approvals = Approvals(database)
+    app.include_router(ApprovalRoutes(approvals, engine).router)
+    app.include_router(BreakGlassRoutes(Grants(database), settings.access.stewards).router)
+    return Access(engine, approvals, GrantCookie)

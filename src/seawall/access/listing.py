@@ -134,8 +134,8 @@ class Visible(Generic[M]):
         query = self._filtered(sa.select(*self._loader.columns), None)
         statement = cached(query.where(*where).order_by(*order).limit(limit))
         transaction = await self._passage.begin()
-        rows = await transaction.fetch(statement.sql, *statement.arguments())
-        return [transaction.adopt(one) for one in self._agreed([self._loader.instance(row) for row in rows])]
+        rows = await self._loader.fetch(transaction, statement.sql, statement.arguments())
+        return [transaction.adopt(one) for one in self._agreed(rows)]
 
     def _agreed(self, found: list[M]) -> list[M]:
         """The same rows, when the engine allows those of them that it is asked about.

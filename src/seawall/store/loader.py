@@ -18,6 +18,8 @@ from sqlalchemy.sql.selectable import FromClause
 
 from seawall.core.errors import Refused
 from seawall.core.scope import Transaction
+from seawall.core.sealing import TenantKeys
+from seawall.store.sealed import KEYS, SealedType
 from seawall.store.statements import DIALECT, Process, Statement, compiled
 
 __all__ = ["Keys", "Loader", "Near", "Process", "Statement", "compiled", "identity_of", "near_row"]
@@ -52,6 +54,7 @@ class _Rows:
         self.columns = [self.table.c[_own(p).key] for p in properties]
         self._readers = [(p.key, _reader(p.columns[0])) for p in properties]
         self._order = [self._mapper.get_property_by_column(c).key for c in self._mapper.primary_key]
+        self.sealed = [number for number, column in enumerate(self.columns) if isinstance(column.type, SealedType)]
 
     def column(self, key: str) -> ColumnElement[Any]:
         """The column behind an ORM attribute."""
@@ -71,13 +74,15 @@ class _Rows:
             for (key, read), value in zip(self._readers, row, strict=True)
         }
 
-    def instance(self, row: Sequence[Any]) -> Any:
+    def instance(self, row: Sequence[Any], keys: TenantKeys | None) -> Any:
         instance: Any = self._mapper.class_manager.new_instance()
         values = self.values(row)
         instance.__dict__.update(values)
         state = instance._sa_instance_state
         state.key = self._mapper.identity_key_from_primary_key(tuple(values[key] for key in self._order))
         state._commit_all(instance.__dict__)
+        if keys is not None and self.sealed:
+            state.info[KEYS] = keys
         return instance
 
     def by_key(self) -> sa.Select[Any]:
@@ -109,6 +114,7 @@ class Loader(Generic[M]):
         self.columns: list[ColumnElement[Any]] = [
             column for rows in (self._rows, *self._nearby.values()) for column in rows.columns
         ]
+        self._sealed = [n for n, column in enumerate(self.columns) if isinstance(column.type, SealedType)]
         self.identity_column, self.tenant_column = self._rows.identity, self._rows.tenant
         self._read = compiled(
             self.select().where(
@@ -146,14 +152,33 @@ class Loader(Generic[M]):
     async def load(self, transaction: Transaction, tenant_id: UUID, identity: Any, *, lock: bool) -> M | None:
         """The object, or None when the tenant has no such one. Row-level security decides too, and first."""
         statement = self._lock if lock else self._read
+        if self._sealed:
+            await transaction.keys()
         row = await transaction.fetchrow(statement.sql, *statement.arguments(tenant=tenant_id, identity=identity))
         if row is None:
             return None
-        return await self._held(transaction, tenant_id, row) if lock else self.instance(row)
+        return await self._held(transaction, tenant_id, row) if lock else (await self._instances(transaction, [row]))[0]
+
+    async def fetch(self, transaction: Transaction, sql: str, arguments: Sequence[Any]) -> list[M]:
+        """Rows of a statement that selects `columns`, in order, as detached instances: as if the ORM had loaded them.
+
+        Sealed columns stay sealed until somebody reads them.
+        """
+        # Keys before rows: when a rotation comes in between, the rows are of a newer version, which can be asked for,
+        # and never of a retired one.
+        if self._sealed:
+            await transaction.keys()
+        return await self._instances(transaction, await transaction.fetch(sql, *arguments))
+
+    async def _instances(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> list[M]:
+        if not self._sealed:
+            return [self._instance(row, None) for row in rows]
+        keys = await transaction.keys(row[place] for row in rows for place in self._sealed if row[place] is not None)
+        return [self._instance(row, keys) for row in rows]
 
     async def _held(self, transaction: Transaction, tenant_id: UUID, row: Sequence[Any]) -> M:
         # An outer join cannot be locked, and after waiting for a lock it would still show the rows of before.
-        found: dict[Keys, Any] = {(): self._rows.instance(row)}
+        found: dict[Keys, Any] = {(): await self._one(transaction, self._rows, row)}
         for one in self.near:
             before = found[one.keys[:-1]]
             at = None if before is None else getattr(before, one.keys[-1])
@@ -161,18 +186,23 @@ class Loader(Generic[M]):
             if at is not None:
                 hold = self._hold[one.keys]
                 near = await transaction.fetchrow(hold.sql, *hold.arguments(tenant=tenant_id, identity=at))
-            found[one.keys] = None if near is None else self._nearby[one.keys].instance(near)
+            found[one.keys] = None if near is None else await self._one(transaction, self._nearby[one.keys], near)
         return self._together(found)
 
-    def instance(self, row: Sequence[Any]) -> M:
-        """A row (in the order of `columns`) as a detached instance, as if the ORM had loaded it."""
+    async def _one(self, transaction: Transaction, rows: _Rows, row: Sequence[Any]) -> Any:
+        keys = None
+        if rows.sealed:
+            keys = await transaction.keys(row[place] for place in rows.sealed if row[place] is not None)
+        return rows.instance(row, keys)
+
+    def _instance(self, row: Sequence[Any], keys: TenantKeys | None) -> M:
         own = len(self._rows.columns)
-        found: dict[Keys, Any] = {(): self._rows.instance(row[:own])}
+        found: dict[Keys, Any] = {(): self._rows.instance(row[:own], keys)}
         at = own
-        for keys, rows in self._nearby.items():
+        for place, rows in self._nearby.items():
             part = row[at : at + len(rows.columns)]
             at += len(rows.columns)
-            found[keys] = None if rows.values(part)[rows.identity_key] is None else rows.instance(part)
+            found[place] = None if rows.values(part)[rows.identity_key] is None else rows.instance(part, keys)
         return self._together(found)
 
     def _together(self, found: dict[Keys, Any]) -> M:
