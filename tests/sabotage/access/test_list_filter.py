@@ -41,16 +41,6 @@ async def test_a_filter_that_lets_everything_through(sabotage: Any) -> None:
 
 
 @pytest.mark.prove
-async def test_a_filter_that_the_engine_finds_out(sabotage: Any) -> None:
-    """With rows asked about again nothing leaks, and the list answers nobody."""
-    await sabotage(
-        "access/list-filter",
-        python="import seawall.access.sql.filter as f; f.RowFilter.truth = lambda self, env: True",
-        trips={"access/list-filter", "access/function-level"},
-    )
-
-
-@pytest.mark.prove
 async def test_a_count_of_everything(sabotage: Any) -> None:
     await sabotage(
         "access/list-filter",
