@@ -175,13 +175,13 @@ def may_list(model: type[M], action: str) -> Any:
         action: an action of the Cedar schema whose context needs nothing beside `now`, `auth` and `step_up`.
 
     Raises:
-        NotSignedIn: at the request.
+        NotSignedIn, SecondFactorRequired: at the request.
     """
     requirement = Requirement(model, action, listing=True)
 
     async def decide(request: Request) -> Visible[M]:
         passage = passage_of(request)
-        principal = await passage.require_principal()
+        principal = await passage.require_actor()
         engine = engine_of(passage)
         check_listable(engine, model, action, route_of(request))
         event = _event(engine, passage, route_of(request), model, action)

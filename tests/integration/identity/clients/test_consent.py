@@ -23,7 +23,7 @@ async def test_the_page_says_who_lets_whom_do_what(house: House, browser: Browse
     asking = Asking(api_of(house))
     shown = await browser.http.get("/oauth/authorize", params=asking.query(), headers=HTML)
     assert shown.status_code == 200, shown.text
-    for words in ("Command &lt;line&gt;", "ann@example.com", "owner", "a program on this computer"):
+    for words in ("Command &lt;line&gt;", "ann@example.com", "clerk", "a program on this computer"):
         assert words in shown.text
     assert "<line>" not in shown.text
     as_data = await browser.http.get("/oauth/authorize", params=asking.query(), headers=JSON)

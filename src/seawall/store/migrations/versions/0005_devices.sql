@@ -99,7 +99,7 @@ BEGIN
         second_factor_at := NULL;
         IF doubted_at > begun_at THEN authenticated_at := 'epoch'; END IF;
     END IF;
-    context := seawall.mint(tenant_id, user_id, session_id, 'session');
+    context := seawall.mint_for_session(tenant_id, user_id, session_id, aal, memberships);
     RETURN NEXT;
 END $$;
 GRANT EXECUTE ON FUNCTION seawall.admit(bytea, bytea) TO seawall_app;
