@@ -1,7 +1,8 @@
 """`/oauth/authorize`: a person, signed in in a browser, lets a client act for them, or does not.
 
 Asked every time and remembered never: a client that asks is one that has lost its refresh token, and a page that nobody
-has to look at is what consent phishing lives on (RFC 9700 §4.10).
+has to look at is what consent phishing lives on (RFC 9700 §4.10). And only soon after a sign-in or a second factor: a
+grant lives for weeks under a key of whoever asks, so a cookie stolen for minutes must not be enough to get one.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from starlette.responses import RedirectResponse, Response
 from seawall.audit import append_as
 from seawall.core.clock import now
 from seawall.core.decisions import passage_of, self_service
-from seawall.core.errors import BadRequest, NotSignedIn
+from seawall.core.errors import BadRequest
 from seawall.core.events import ClientGrant
 from seawall.core.scope import Principal
 from seawall.identity.clients.codes import FIELDS, CodeRequest, issue_code
 from seawall.identity.clients.endpoint import form_of, given_once
-from seawall.identity.clients.refusals import OAuthError
+from seawall.identity.clients.refusals import OAuthError, RecentSignInRequired
 from seawall.identity.clients.registry import LOOPBACK, Client
 from seawall.identity.desk import data, onward, page, wants_html
 from seawall.identity.sign_in import RECENT_SIGN_IN_S
@@ -53,13 +54,6 @@ class Asked:
         return self.redirect_uri + joint + urlencode({**parameters, **state, "iss": self.issuer})
 
 
-class RecentSignInRequired(NotSignedIn):
-    """Signed in, but too long ago for letting an app act."""
-
-    code = "recent-sign-in-required"
-    title = "Sign in again first"
-
-
 class AuthorizeRoutes:
     """The authorization endpoint (RFC 6749 §3.1)."""
 
@@ -72,6 +66,8 @@ class AuthorizeRoutes:
     async def show(self, request: Request, principal: Self) -> Response:
         """The consent page, which says who lets whom do what."""
         asked = self._asked(request, request.url.query)
+        if not _is_fresh(principal):
+            return _sign_in_again(request, asked)
         try:
             if asked.query.get("prompt") == "none":
                 raise OAuthError("consent_required", "The person is asked every time.")
@@ -80,8 +76,6 @@ class AuthorizeRoutes:
             )
         except OAuthError as error:
             return RedirectResponse(asked.answer(error=error.error, error_description=error.description), 303)
-        if not _recent(principal):
-            return self._sign_in_again(request, asked)
         about = await self._about(principal)
         fields = {name: value for name, value in asked.query.items() if name in FIELDS}
         if not wants_html(request):
@@ -103,6 +97,8 @@ class AuthorizeRoutes:
         except OAuthError as error:
             raise BadRequest(error.description) from None
         asked = self._asked(request, urlencode({name: value for name, value in form.items() if name in FIELDS}))
+        if not _is_fresh(principal):
+            return _sign_in_again(request, asked)
         try:
             code_request = CodeRequest.parse(
                 asked.query, client_id=asked.client.id, redirect_uri=asked.redirect_uri, issuer=asked.issuer
@@ -110,8 +106,6 @@ class AuthorizeRoutes:
             if form.get("decision") != "allow":
                 await self._denied(request, principal, asked.client)
                 raise OAuthError("access_denied", "The person did not agree.")
-            if not _recent(principal):
-                return self._sign_in_again(request, asked)
             async with self._clients.desk.db.identity() as tx:
                 code = await issue_code(tx, code_request, principal.session_id)
             location = asked.answer(code=code)
@@ -121,13 +115,6 @@ class AuthorizeRoutes:
             return data({"location": location})
         # A page and not a redirect: `form-action 'self'` holds for where a form's answer redirects to as well.
         return page(request, "authorized", client=asked.client, location=location, allowed="error" not in location)
-
-    def _sign_in_again(self, request: Request, asked: Asked) -> Response:
-        """Raises RecentSignInRequired for programs; people go by the sign-in page."""
-        if not wants_html(request):
-            raise RecentSignInRequired("Letting an app act for you needs a sign-in of the last five minutes.")
-        here = f"{PATH}?{urlencode({name: value for name, value in asked.query.items() if name in FIELDS})}"
-        return onward(f"/auth/sign-in?{urlencode({'fresh': '1', 'next': here})}")
 
     def _asked(self, request: Request, query: str) -> Asked:
         """Raises BadAuthorization, or BadRequest: both are shown here, since nobody knows where else to."""
@@ -163,12 +150,17 @@ class AuthorizeRoutes:
             )
 
 
-def _recent(principal: Principal) -> bool:
-    """Whether the person signed in just now.
+def _is_fresh(principal: Principal) -> bool:
+    """Whether the person has just proved who they are. A session in doubt counts as authenticated long ago."""
+    proved = (principal.assurance.authenticated_at, principal.assurance.second_factor_at)
+    return now() - max(at for at in proved if at is not None) <= timedelta(seconds=RECENT_SIGN_IN_S)
 
-    A grant lives for months and knows no bound cookie: who copied a jar must not turn its minutes into a grant.
-    """
-    return now() - principal.assurance.authenticated_at <= timedelta(seconds=RECENT_SIGN_IN_S)
+
+def _sign_in_again(request: Request, asked: Asked) -> Response:
+    if not wants_html(request):
+        raise RecentSignInRequired("Letting an app in needs a sign-in of the last five minutes.")
+    here = f"{PATH}?{urlencode(dict(asked.query))}"
+    return onward(f"/auth/sign-in?{urlencode({'fresh': '1', 'next': here})}")
 
 
 def _place(uri: str) -> str:
