@@ -42,7 +42,9 @@ class BrowserSession(SessionToken):
             _log.warning("device_proof_skipped", reason=reason if reason in SKIPPED_REASONS else "other")
         principal = await runtime.admit(self.token_hash, self.device_hash)
         if principal is not None:
-            return await self.watch.over(principal, self.request)
+            watched = await self.watch.over(principal, self.request)
+            # A doubt that is new counts for this very request, down to the context that the database signs for it.
+            return principal if watched is principal else await runtime.admit(self.token_hash, self.device_hash)
         if self.device_hash is not None:
             self.passage.extra_cookies.append(DEVICE_CLEARED)
             self.passage.renewable = True

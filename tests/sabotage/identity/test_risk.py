@@ -23,7 +23,10 @@ import seawall.identity.risk.watch as module
 real = module.Watch.over
 async def over(self, principal, request):
     watched = await real(self, principal, request)
-    return watched if watched is principal else None
+    if watched is not principal:
+        async with self._identity() as tx:
+            await tx.execute("UPDATE seawall.sessions SET revoked_at = now() WHERE id = $1", principal.session_id)
+    return watched
 module.Watch.over = over
 """
 DRIFTS = """
