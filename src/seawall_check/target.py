@@ -29,7 +29,7 @@ from seawall_check.errors import CheckError, DidNotStart, Unproven
 from seawall_check.redact import Redactor
 from seawall_check.second_factor import enrol, prove
 from seawall_check.sign_in import sign_in
-from seawall_check.start import Change, Running, started
+from seawall_check.start import Change, Running, ran, started
 
 if TYPE_CHECKING:
     import asyncpg
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from seawall_check.probes.http import Operation
 
 REQUEST_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 120.0
 VARIANTS_AT_ONCE = 2
 SIGN_INS_AT_ONCE = 4
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -248,6 +249,20 @@ class Target:
     async def _learn(self, response: httpx2.Response) -> None:
         for cookie in response.headers.get_list("set-cookie"):
             self.redactor.learn(cookie.partition("=")[2].partition(";")[0])
+
+    # -- an operator's commands ------------------------------------------------------------------------------------
+
+    async def command(self, name: str, **values: str) -> tuple[int, str]:
+        """Run a command of `target.json` such as `suspend`; gives its exit code and what it printed.
+
+        Raises:
+            Unproven: the app names no such command.
+        """
+        words: tuple[str, ...] = getattr(self.document.commands, name)
+        if not words:
+            raise Unproven(f"target.json names no command {name!r}")
+        filled = tuple(word.format(**values) if "{" in word else word for word in words)
+        return await ran(filled, self.source, self.document.commands.env, COMMAND_TIMEOUT_S)
 
     # -- shared work ---------------------------------------------------------------------------------------------------
 

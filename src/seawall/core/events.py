@@ -201,6 +201,32 @@ class Refund(Event):
     approval: str = ""
 
 
+class TenantChange(Event):
+    """A step in a tenant's life, taken by an operator."""
+
+    kind = "tenancy.lifecycle"
+    tenant_id: str
+    change: Literal["suspended", "resumed", "exported", "erasing", "erased"]
+    rows: int = 0
+
+
+class SubjectCopy(Event):
+    """A copy of everything about a person was given out, to themself or by an operator."""
+
+    kind = "privacy.copy"
+    user_id: str
+    rows: int
+
+
+class Erasure(Event):
+    """A person was erased in a tenant. `gone` says that they belong to no other, so that their account is nobody's."""
+
+    kind = "privacy.erasure"
+    user_id: str
+    rows: int
+    gone: bool
+
+
 class LostReads(Event):
     """Reads whose events could not be written. A gap in the log must be in the log."""
 
