@@ -111,6 +111,18 @@ async def test_who_is_disabled_or_belongs_nowhere_does_not_enter(house: House, b
     ]
 
 
+async def test_who_is_erased_leaves_no_factor(house: House, tenant: UUID, browser: Browser, ann: UUID) -> None:
+    passkey, _ = await add(browser)
+    owner = house.scratch.owner
+    async with owner.transaction():
+        assert await owner.fetchval("SELECT seawall.forget_person($1, $2)", tenant, ann)
+        event = ['{"kind":"access.grant","outcome":"success"}']
+        await owner.execute("SELECT seawall.audit_append_as($1, NULL, NULL, $2)", tenant, event)
+    for table in ("passkeys", "passkey_handles", "recovery_codes", "known_devices"):
+        assert await owner.fetchval(f"SELECT count(*) FROM seawall.{table} WHERE user_id = $1", ann) == 0, table
+    assert (await enter(house, passkey))[1] == 400
+
+
 async def test_eight_at_once_with_one_challenge(house: House, browser: Browser) -> None:
     passkey, _ = await add(browser)
     there = house.browser()
