@@ -57,7 +57,7 @@ def put(
 
     Never as an argument: those are in the shell's history and in the list of processes.
     """
-    from seawall.cli.operator import surroundings
+    from seawall.cli.surroundings import surroundings
     from seawall.core.errors import Refused
     from seawall.settings import load
 
