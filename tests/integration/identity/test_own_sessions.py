@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
+import pytest
 from tests.integration.identity.conftest import HTML, JSON, Browser, House
-from tests.integration.identity.test_passkeys import browser  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+async def browser(house: House, ann: UUID) -> Browser:
+    made = house.browser()
+    await made.sign_in("ann@example.com")
+    return made
 
 
 async def test_sessions_are_listed_and_ended_one_by_one(house: House, browser: Browser, tenant: UUID) -> None:
