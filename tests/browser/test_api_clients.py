@@ -56,6 +56,7 @@ async def test_a_program_gets_in(visit: Visit, shop: RunningApp, listener: Liste
     # Who is not signed in comes to the consent page by way of the sign-in, with all that the program asked.
     page: Page = await visit(None, f"/oauth/authorize?{urlencode(asking.query())}")
     known = shop.personas["harbour.manager"]
+    await page.get_by_role("link", name="Continue with Development sign-in").click()
     await page.fill("[name=email]:visible", known["login"])
     await page.fill("[name=password]:visible", known["password"])
     await page.press("[name=password]:visible", "Enter")

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.integration.identity.conftest import HTML, JSON, ORIGIN, Browser, House
+from tests.integration.identity.conftest import JSON, ORIGIN, Browser, House
 from tests.integration.identity.test_sessions_and_factors import App, challenge
 
 from seawall_check.probes.authenticator import Passkey
@@ -109,6 +109,18 @@ async def test_who_is_disabled_or_belongs_nowhere_does_not_enter(house: House, b
         "account-disabled",
         "no-membership",
     ]
+
+
+async def test_who_is_erased_leaves_no_factor(house: House, tenant: UUID, browser: Browser, ann: UUID) -> None:
+    passkey, _ = await add(browser)
+    owner = house.scratch.owner
+    async with owner.transaction():
+        assert await owner.fetchval("SELECT seawall.forget_person($1, $2)", tenant, ann)
+        event = ['{"kind":"access.grant","outcome":"success"}']
+        await owner.execute("SELECT seawall.audit_append_as($1, NULL, NULL, $2)", tenant, event)
+    for table in ("passkeys", "passkey_handles", "recovery_codes", "known_devices"):
+        assert await owner.fetchval(f"SELECT count(*) FROM seawall.{table} WHERE user_id = $1", ann) == 0, table
+    assert (await enter(house, passkey))[1] == 400
 
 
 async def test_eight_at_once_with_one_challenge(house: House, browser: Browser) -> None:
@@ -369,30 +381,3 @@ async def test_the_app_role_reads_nothing_of_it(house: House, browser: Browser) 
         for table in ("passkeys", "passkey_handles", "passkey_challenges", "recovery_codes", "privileged_roles"):
             with pytest.raises(Exception, match="permission denied"):
                 await connection.fetch(f"SELECT * FROM seawall.{table}")
-
-
-# -- sessions ----------------------------------------------------------------------------------------------------------
-
-
-async def test_sessions_are_listed_and_ended_one_by_one(house: House, browser: Browser, tenant: UUID) -> None:
-    others = [house.browser() for _ in range(3)]
-    for one in others:
-        one.http.headers["User-Agent"] = "Mozilla/5.0 (Windows NT 10.0) Gecko/20100101 Firefox/140.0"
-        await one.sign_in("ann@example.com")
-    listed = (await browser.get("/auth/account", JSON)).json()["devices"]
-    assert [(line["device"], line["this"]) for line in listed][1:] == [("Firefox on Windows", False)] * 3
-    assert listed[0]["this"]
-    end = f"/auth/sessions/{listed[1]['id']}/end"
-    assert (await browser.post(end, headers=JSON)).json() == {"sessions_ended": 1}
-    assert (await browser.post(end, headers=JSON)).json() == {"sessions_ended": 0}
-    assert sorted([await one.me() for one in others]) == [200, 200, 401]
-    await house.person("eve@example.com", tenant)
-    eve = house.browser()
-    await eve.sign_in("eve@example.com")
-    for path in (f"/auth/sessions/{listed[0]['id']}/end", f"/auth/sessions/{uuid4()}/end", "/auth/sessions/x/end"):
-        assert (await eve.post(path, headers=JSON)).status_code == 404
-    assert (await browser.post("/auth/sessions/end-others", headers=JSON)).json() == {"sessions_ended": 2}
-    assert [await browser.me(), await eve.me(), *[await one.me() for one in others]] == [200, 200, 401, 401, 401]
-    mine = await browser.post(f"/auth/sessions/{listed[0]['id']}/end", headers=HTML)
-    assert (mine.status_code, await browser.me()) == (303, 401)
-    assert [e["sessions_ended"] for e in await house.events("identity.sign-out")] == [1, 0, 2, 1]

@@ -142,6 +142,11 @@ BEGIN
             disabled_at = coalesce(disabled_at, now()) WHERE id = person;
         DELETE FROM seawall.identities i WHERE i.user_id = person;
         DELETE FROM seawall.sessions s WHERE s.user_id = person;
+        DELETE FROM seawall.passkeys k WHERE k.user_id = person;
+        DELETE FROM seawall.passkey_handles h WHERE h.user_id = person;
+        DELETE FROM seawall.recovery_codes c WHERE c.user_id = person;
+        DELETE FROM seawall.totp_factors f WHERE f.user_id = person;
+        DELETE FROM seawall.known_devices d WHERE d.user_id = person;
     END IF;
     RETURN gone;
 END $$;
