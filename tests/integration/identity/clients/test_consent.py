@@ -25,7 +25,7 @@ async def test_the_page_says_who_lets_whom_do_what(house: House, browser: Browse
     asking = Asking(api_of(house))
     shown = await browser.http.get("/oauth/authorize", params=asking.query(), headers=HTML)
     assert shown.status_code == 200, shown.text
-    for words in ("Command &lt;line&gt;", "ann@example.com", "owner", "a program on this computer"):
+    for words in ("Command &lt;line&gt;", "ann@example.com", "clerk", "a program on this computer"):
         assert words in shown.text
     assert "<line>" not in shown.text
     as_data = await browser.http.get("/oauth/authorize", params=asking.query(), headers=JSON)
@@ -130,3 +130,19 @@ async def test_a_session_in_doubt_gives_no_second_factor(house: House, browser: 
     assert (await api.redeem(code, asking.verifier)).status_code == 200
     row = await house.scratch.owner.fetchrow("SELECT aal, second_factor_at FROM seawall.sessions WHERE kind = 'client'")
     assert tuple(row) == (1, None)
+
+
+async def test_a_grant_needs_a_sign_in_of_the_last_minutes(house: House, browser: Browser) -> None:
+    """Else who copied a cookie jar would turn its minutes into a grant of months."""
+    asking = Asking(api_of(house))
+    await house.scratch.owner.execute("UPDATE seawall.sessions SET authenticated_at = now() - interval '6 minutes'")
+    shown = await browser.http.get("/oauth/authorize", params=asking.query(), headers=HTML)
+    assert (shown.status_code, shown.headers["location"][:44]) == (303, "/auth/sign-in?fresh=1&next=%2Foauth%2Fauthor")
+    for headers, status in ((HTML, 303), (JSON, 401)):
+        decided = await browser.post("/oauth/authorize", headers=headers, data=asking.query() | {"decision": "allow"})
+        assert decided.status_code == status
+        assert "code=" not in decided.headers.get("location", "") + decided.text
+    assert await house.scratch.owner.fetchval("SELECT count(*) FROM seawall.authorization_codes") == 0
+    # and whoever can sign in comes back to the same page
+    await browser.sign_in("ann@example.com", path=shown.headers["location"].replace("?", "?provider=dev&"))
+    assert "code" in await asking.consent(browser.http)
