@@ -59,6 +59,7 @@ async def main(rounds: int, seed: int) -> int:
             await browser.sign_in("ann@example.com")
             for number in range(rounds):
                 if number % ROUNDS_A_GRANT == 0:
+                    await browser.sign_in("ann@example.com")  # an app is let in only soon after that
                     tabs = await _tabs(house, await granted(browser.http, api_of(house)))
                 await _round(house, tabs, count, lost=chance.randrange(LOST_ONE_IN) == 0)
                 if (number + 1) % max(1, rounds // 10) == 0:

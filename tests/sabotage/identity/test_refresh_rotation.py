@@ -20,8 +20,8 @@ ANY_KEY = """
 import seawall.identity.clients.refresh as module
 from dataclasses import replace
 lock_grant = module.lock_grant
-def rotate(tx, token, *, client_id, jkt, retry_s, original=module.rotate):
-    async def anybodys(tx, grant_id):
+def rotate(tx, token, *, client_id, jkt, retry_s, trace_id, original=module.rotate):
+    async def anybodys(tx, grant_id, **_):
         found = await lock_grant(tx, grant_id)
         return found and replace(found, jkt=jkt)
     module.lock_grant = anybodys

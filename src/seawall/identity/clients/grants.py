@@ -40,6 +40,8 @@ class Grant:
     epoch: int
     jkt: str | None
     generation: int
+    trace_id: str = ""
+    """Of the request that has it in hand; its events carry it."""
 
 
 class AdmissionKey:
@@ -57,7 +59,14 @@ class AdmissionKey:
 
 
 async def begin_grant(
-    tx: Any, admission: AdmissionKey, timeouts: IdentitySection, *, session_id: UUID, client_id: str, jkt: str | None
+    tx: Any,
+    admission: AdmissionKey,
+    timeouts: IdentitySection,
+    *,
+    session_id: UUID,
+    client_id: str,
+    jkt: str | None,
+    trace_id: str = "",
 ) -> Grant | None:
     """A grant with the person, tenant and assurance of a browser session; None when that has ended meanwhile.
 
@@ -95,7 +104,7 @@ async def begin_grant(
         grant_id,
         session_id,
     )
-    grant = Grant(grant_id, row["user_id"], row["tenant_id"], client_id, row["epoch"], jkt, 0)
+    grant = Grant(grant_id, row["user_id"], row["tenant_id"], client_id, row["epoch"], jkt, 0, trace_id)
     await tx.execute(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'too-many'
            WHERE id IN (SELECT id FROM seawall.sessions
@@ -108,7 +117,7 @@ async def begin_grant(
     return grant
 
 
-async def lock_grant(tx: Any, grant_id: UUID) -> Grant | None:
+async def lock_grant(tx: Any, grant_id: UUID, *, trace_id: str = "") -> Grant | None:
     """A grant that has not been revoked, locked: refresh, revocation and code replay take turns on it.
 
     Whether it is *live* is asked with `is_live`, so that an idle grant can still be revoked.
@@ -121,7 +130,7 @@ async def lock_grant(tx: Any, grant_id: UUID) -> Grant | None:
            WHERE g.id = $1 AND s.revoked_at IS NULL""",
         grant_id,
     )
-    return None if row is None else Grant(**dict(row))
+    return None if row is None else Grant(**dict(row), trace_id=trace_id)
 
 
 async def is_live(tx: Any, grant_id: UUID) -> bool:
@@ -157,5 +166,6 @@ async def record(tx: Any, grant: Grant, step: Step, reason: str = "") -> None:
         grant_id=str(grant.id),
         step=step,
         reason=reason,
+        trace_id=grant.trace_id,
     )
     await append_as(tx, [event], tenant_id=grant.tenant_id, user_id=grant.user_id, session_id=grant.id)

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seawall.core.decisions import self_service
+from seawall.core.decisions import passage_of, self_service
 from seawall.core.errors import NotFound
 from seawall.core.scope import Principal
 from seawall.identity.clients.grants import lock_grant, revoke_grant
@@ -42,7 +42,7 @@ class OwnRoutes:
         except ValueError:
             raise NotFound() from None
         async with self._clients.desk.db.identity() as tx:
-            grant = await lock_grant(tx, wanted)
+            grant = await lock_grant(tx, wanted, trace_id=passage_of(request).trace_id)
             # Whose it is decides the database's row, not the address: another person's grant is not there for you.
             if grant is None or (grant.user_id, grant.tenant_id) != (principal.user_id, principal.tenant_id):
                 raise NotFound()

@@ -67,14 +67,16 @@ class RefreshKey:
         return found if hmac.compare_digest(genuine.encode(), token.encode()) else None
 
 
-async def rotate(tx: Any, token: RefreshToken, *, client_id: str, jkt: str | None, retry_s: int) -> Grant | Ending:
+async def rotate(
+    tx: Any, token: RefreshToken, *, client_id: str, jkt: str | None, retry_s: int, trace_id: str = ""
+) -> Grant | Ending:
     """The grant with its new generation, or why there is none. What it writes must be committed in either case.
 
     Args:
         client_id, jkt: of the caller, verified before: a stranger can neither use up a token nor end its grant.
         retry_s: how long the token just replaced still gives its successor.
     """
-    grant = await lock_grant(tx, token.grant_id)
+    grant = await lock_grant(tx, token.grant_id, trace_id=trace_id)
     if grant is None or grant.client_id != client_id:
         return "unknown"
     if grant.jkt != jkt:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from seawall.core.clock import CLOCK_SKEW_MAX_S, now_s
-from seawall.core.decisions import public
+from seawall.core.decisions import passage_of, public
 from seawall.identity.clients.access_token import LIFETIME_MAX_S, AccessClaims, read_token
 from seawall.identity.clients.endpoint import answered, data
 from seawall.identity.clients.grants import is_live, lock_grant, record, revoke_grant
@@ -50,19 +50,19 @@ class RevocationRoutes:
         refresh = self._clients.refresh.read(token)
         access = await self._read(request, token) if refresh is None else None
         if refresh is not None:
-            await self._end_grant(client, refresh)
+            await self._end_grant(request, client, refresh)
         elif access is not None:
-            await self._end_token(client, access)
+            await self._end_token(request, client, access)
         return data({})
 
-    async def _end_grant(self, client: Client, token: RefreshToken) -> None:
+    async def _end_grant(self, request: Request, client: Client, token: RefreshToken) -> None:
         async with self._clients.desk.db.identity() as tx:
-            grant = await lock_grant(tx, token.grant_id)
+            grant = await lock_grant(tx, token.grant_id, trace_id=passage_of(request).trace_id)
             if grant is not None:
                 _must_own(client, grant.client_id)
                 await revoke_grant(tx, grant, "client")
 
-    async def _end_token(self, client: Client, token: AccessClaims) -> None:
+    async def _end_token(self, request: Request, client: Client, token: AccessClaims) -> None:
         _must_own(client, token.client_id)
         async with self._clients.desk.db.identity() as tx:
             await tx.execute("DELETE FROM seawall.revoked_tokens WHERE expires_at < now()")
@@ -72,7 +72,7 @@ class RevocationRoutes:
                 token.token_id,
                 LIFETIME_MAX_S + 2 * CLOCK_SKEW_MAX_S,
             )
-            grant = await lock_grant(tx, token.grant_id)
+            grant = await lock_grant(tx, token.grant_id, trace_id=passage_of(request).trace_id)
             if added is not None and grant is not None:
                 await record(tx, grant, "token-revoked", "client")
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from seawall.core.clock import now_s
-from seawall.core.decisions import public
+from seawall.core.decisions import passage_of, public
 from seawall.identity.clients.access_token import Subject, write_token
 from seawall.identity.clients.codes import Redeemed, Replayed, redeem_code, remember_grant
 from seawall.identity.clients.dpop import Proof, ProofRequest, verify_proof
@@ -80,7 +80,7 @@ class TokenRoutes:
             )
             grant = None
             if isinstance(found, Replayed) and found.grant_id is not None:
-                stolen = await lock_grant(tx, found.grant_id)
+                stolen = await lock_grant(tx, found.grant_id, trace_id=passage_of(request).trace_id)
                 if stolen is not None:
                     await revoke_grant(tx, stolen, "code-replay")
             elif isinstance(found, Redeemed):
@@ -91,6 +91,7 @@ class TokenRoutes:
                     session_id=found.session_id,
                     client_id=client.id,
                     jkt=jkt,
+                    trace_id=passage_of(request).trace_id,
                 )
                 if grant is not None:
                     await remember_grant(tx, found, grant.id)
@@ -116,6 +117,7 @@ class TokenRoutes:
                 client_id=client.id,
                 jkt=proof.jkt if proof else None,
                 retry_s=self._clients.desk.settings.identity.refresh_retry_s,
+                trace_id=passage_of(request).trace_id,
             )
             answer = await self._tokens(tx, request, found) if isinstance(found, Grant) else None
         if answer is None:

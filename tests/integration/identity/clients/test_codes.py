@@ -31,6 +31,7 @@ async def test_a_code_becomes_tokens(house: House, browser: Browser, ann: UUID) 
     me = await api.get("/auth/me")
     assert (me.status_code, me.json()["user_id"]) == (200, str(ann)), me.text
     assert await last_event(house) == ("granted", "")
+    assert (await house.events("identity.client-grant"))[-1]["trace_id"] == tokens.headers["x-trace-id"]
 
 
 async def test_a_code_is_bound(house: House, browser: Browser) -> None:
