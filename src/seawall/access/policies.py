@@ -18,7 +18,7 @@ import cedarpy
 import orjson
 from cedarpy import PolicySet
 
-from seawall.access.expressions import Est, Mentions, chains, mentions
+from seawall.access.expressions import Est, Mentions, chains, memberships, mentions, unnamed
 from seawall.access.obligations import (
     KNOWN_ANNOTATIONS,
     NOTIFY,
@@ -37,6 +37,8 @@ from seawall.core.errors import Refused
 SCHEMA_FILE = "schema.cedarschema"
 STEP_UP_EXAMPLE = '@step_up("aal=2,max_age_s=300"), with an age of at most 3600 seconds'
 APPROVAL_EXAMPLE = '@requires_approval("role=finance|legal,lifetime_s=86400"), with 60 to 604800 seconds'
+REACH_MAX = 4
+"""Attributes that a path may follow: `resource.deal.team.lead` has three."""
 _ID = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
 
@@ -62,6 +64,7 @@ class Slice:
     decision, no reason and no error.
     """
 
+    chosen: tuple[Policy, ...] = field(repr=False)
     policies: PolicySet = field(repr=False)
     ids: frozenset[str]
     mentions: Mentions
@@ -78,16 +81,20 @@ class PolicyBook:
     schema: CedarSchema
     policies: Mapping[str, Policy]
 
-    def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
-        """The exactly equivalent part of the book for one kind of request."""
+    def chosen(self, action: str, resource_type: str, principal_type: str) -> list[Policy]:
+        """The policies that can match one kind of request."""
         groups = self.schema.actions[action].groups
-        chosen = [
+        return [
             policy
             for policy in self.policies.values()
             if _action_fits(policy.est["action"], action, groups)
             and _type_fits(policy.est["resource"], resource_type, self.schema)
             and _type_fits(policy.est["principal"], principal_type, self.schema)
         ]
+
+    def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
+        """The exactly equivalent part of the book for one kind of request."""
+        chosen = self.chosen(action, resource_type, principal_type)
         demanded = [parse_approval(p.annotations[REQUIRES_APPROVAL] or "") for p in chosen if _demands_approval(p)]
         if demanded and joint(demanded) is None:
             raise Refused(
@@ -96,6 +103,7 @@ class PolicyBook:
                 fix="name a role in @requires_approval that all of them name",
             )
         return Slice(
+            chosen=tuple(chosen),
             policies=policy_set({p.id: {**p.est, "action": {"op": "All"}} for p in chosen}),
             ids=frozenset(p.id for p in chosen),
             mentions=mentions([p.est for p in chosen]),
@@ -282,21 +290,43 @@ def _parsed(policy: Policy, name: str, parse: Callable[[str], Any], example: str
 
 
 def _check_reach(policy: Policy, schema: CedarSchema) -> None:
-    """Refuse `resource.venue.name`: only the caller and the object itself are sent, so it would fail at run time."""
+    """Refuse what could not be known at run time: people but the caller, and rows that no foreign key leads to.
+
+    Which columns are foreign keys is the models' affair: `relations.py` refuses the rest when routes are checked.
+    """
+    for what in unnamed(policy.est):
+        raise Refused(
+            f'{policy.file}: policy @id("{policy.id}") asks {what} of something that is not a path',
+            why="what a policy reads must be loaded before it is asked",
+            fix="write it out, such as resource.venue.name",
+        )
+    alone = {schema.qualified(name) for name in ("User", "Tenant", "Role")}
     for variable, path in chains(policy.est):
         for start in _roots(variable, schema):
             at: CedarType | None = start
             for depth, name in enumerate(path):
-                if isinstance(at, EntityRef) and depth > 0:
+                known = isinstance(at, EntityRef) and variable == "resource" and at.type not in alone
+                if isinstance(at, EntityRef) and depth > 0 and not (known and depth < REACH_MAX):
                     raise Refused(
                         f'{policy.file}: policy @id("{policy.id}") reads {variable}.{".".join(path)}',
-                        why=f"a {at.type} named by another object is not loaded, so the policy would always fail",
+                        why=f"the {at.type} that is named there is not loaded, so the policy would always fail",
                         fix=f"compare {variable}.{'.'.join(path[:depth])} itself, or pass the value as a fact",
                     )
                 at = _step(at, name, schema)
+    for path in memberships(policy.est):
+        for start in _roots("resource", schema):
+            end = start
+            for name in path:
+                end = _step(end, name, schema)
+            if path and isinstance(end, EntityRef) and end.type in alone and schema.entities[end.type].parents:
+                raise Refused(
+                    f'{policy.file}: policy @id("{policy.id}") asks whether resource.{".".join(path)} is in something',
+                    why="of other people the roles are not known, so the answer would be no",
+                    fix=f"compare it: resource.{'.'.join(path)} == principal",
+                )
 
 
-def _roots(variable: str, schema: CedarSchema) -> Iterator[CedarType]:
+def _roots(variable: str, schema: CedarSchema) -> Iterator[CedarType | None]:
     actions = schema.actions.values()
     if variable == "context":
         yield from (action.context for action in actions)

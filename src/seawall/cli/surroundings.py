@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def surroundings(settings: Settings) -> Iterator[None]:
-    """In development, the embedded parts, as the operator; else what settings say."""
-    if settings.secrets.address or settings.production:
+def surroundings(settings: Settings, *, passwords: bool = True) -> Iterator[None]:
+    """In development, the embedded parts, as the operator; else what settings say.
+
+    Args:
+        settings: the app's.
+        passwords: whether the database will be needed.
+    """
+    if settings.secrets.address or settings.production or settings.database.url is not None:
         yield
         return
     from seawall.development.database import development_database
@@ -26,7 +31,8 @@ def surroundings(settings: Settings) -> Iterator[None]:
         development_database(settings, scratch=False) as database,
         development_vault(settings, database, scratch=False) as vault,
     ):
-        asyncio.run(vault.give_passwords(database))  # the server may have another address than when they were given
+        if passwords:
+            asyncio.run(vault.give_passwords(database))  # the server may have another address than when they were given
         os.environ.update(database.environment() | vault.environment(OPERATOR))
         os.environ["SEAWALL_ROOT"] = str(settings.root)
         yield

@@ -21,7 +21,8 @@ from seawall.core.errors import Refused
 from seawall.store.sealed import hang_doors
 from seawall.store.walls import APP_SCHEMA
 
-_REFERS_TO = "seawall_refers_to"
+REFERS_TO = "seawall_refers_to"
+"""In a column's info: the table whose `id` it holds."""
 
 NAMING = {
     "pk": "pk_%(table_name)s",
@@ -37,11 +38,15 @@ class Tenanted(DeclarativeBase):
 
     Set `__audited__ = True` (or the kind of event, such as `"payments.refund"`) and the database refuses to commit a
     change that comes without its audit event.
+
+    Set `__subject__` to the column with the id of the person whom the sealed columns are about, `"id"` when the row is
+    the person: they get a copy of them, and may have them erased.
     """
 
     __abstract__ = True
     metadata = MetaData(schema=APP_SCHEMA, naming_convention=NAMING)
     __audited__: ClassVar[bool | str] = False
+    __subject__: ClassVar[str | None] = None
 
     # app code never names a tenant: the default does, from the context that the database verified
     tenant_id: Mapped[UUID] = mapped_column(
@@ -54,7 +59,7 @@ class Tenanted(DeclarativeBase):
         if table is None:
             return
         for column in list(table.columns):
-            target = column.info.get(_REFERS_TO)
+            target = column.info.get(REFERS_TO)
             if target is not None:
                 far = f"{APP_SCHEMA}.{target}"
                 table.append_constraint(
@@ -79,7 +84,7 @@ def refers_to(table: str, *, index: bool = True, **kwargs: Any) -> MappedColumn[
         index: index the column, as most foreign keys want.
         kwargs: passed to `mapped_column`, such as `nullable=True`.
     """
-    return mapped_column(info={_REFERS_TO: table}, index=index, **kwargs)
+    return mapped_column(info={REFERS_TO: table}, index=index, **kwargs)
 
 
 def object_id() -> MappedColumn[UUID]:

@@ -9,7 +9,8 @@
         order = shop.client("harbour.courier").get("/api/deliveries").json()[0]
         assert "card_last4" not in order
 
-Nothing is mocked: the sign-in is the OIDC flow, the database is PostgreSQL, the walls are up.
+Nothing is mocked: the sign-in is the OIDC flow, the database is PostgreSQL, the walls are up. Whose role demands a
+second factor proves one, with a passkey that lives in this process.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from typing import Any
 
 import httpx2
 
+from seawall.testing.authenticator import Authenticator
+
 READY_TIMEOUT_S = 60
 
 
@@ -40,11 +43,17 @@ class RunningApp:
     base_url: str
     target: dict[str, Any]
     _clients: dict[str, httpx2.Client] = field(default_factory=dict)
+    _passkeys: dict[str, Authenticator] = field(default_factory=dict)
 
     @property
     def personas(self) -> dict[str, dict[str, Any]]:
         """Everybody the seed named, by name: `tenant`, `role`, `user_id`, `login`, `objects`."""
         return {persona["name"]: persona for persona in self.target["personas"]}
+
+    @property
+    def people(self) -> dict[str, dict[str, Any]]:
+        """The personas, and the platform's staff, who belong to no tenant and may ask for break-glass."""
+        return self.personas | {person["name"]: person for person in self.target.get("staff", ())}
 
     def client(self, persona: str | None = None) -> httpx2.Client:
         """A client signed in as a persona, kept for the next call; without a name, one that is not signed in."""
@@ -55,8 +64,39 @@ class RunningApp:
         return self._clients[persona]
 
     def sign_in(self, persona: str) -> httpx2.Client:
-        """A new session for a persona, through the development provider's form."""
-        known = self.personas[persona]
+        """A new session for a persona, through the development provider's form, with the second factor if the role
+        demands one. (Enrolling it, at the first time, ends the sessions that the persona had.)
+        """
+        client = self.half_sign_in(persona)
+        if self.people[persona]["role"] in self.target["sign_in"]["privileged_roles"]:
+            if persona in self._passkeys:
+                self.confirm(persona, client, self.target["sign_in"]["passkeys"]["prove"])
+            else:
+                self.enrol(persona, client)
+        return client
+
+    def enrol(self, persona: str, client: httpx2.Client) -> None:
+        """Enrol a passkey for a persona with a client of theirs that has just signed in; their other sessions end."""
+        routes = self.target["sign_in"]["passkeys"]
+        passkey = self._passkeys[persona] = Authenticator(self.base_url)
+        options = _good(client.get(routes["enrol"])).json()["options"]
+        _good(client.post(routes["add"], json={"credential": passkey.create(options), "name": "Tests"}))
+
+    def confirm(self, persona: str, client: httpx2.Client, address: str) -> None:
+        """Prove with the persona's passkey what `address` asks for, such as the `step_up` of a 401's problem."""
+        options = _good(client.get(address)).json()["options"]
+        _good(client.post(address, json={"credential": self._passkeys[persona].get(options)}))
+
+    def forget(self, persona: str) -> None:
+        """Drop a persona's kept client and passkey, as after the app has forgotten their factors."""
+        self._passkeys.pop(persona, None)
+        client = self._clients.pop(persona, None)
+        if client is not None:
+            client.close()
+
+    def half_sign_in(self, persona: str) -> httpx2.Client:
+        """A new session that has proved login and password only."""
+        known = self.people[persona]
         client = self._new_client()
         start = self.target["sign_in"]
         form_page = client.get(start["start"], follow_redirects=True, headers={"Accept": "text/html"})
@@ -81,6 +121,12 @@ class RunningApp:
             headers={"Origin": self.base_url, "Accept": "application/json"},
             timeout=20,
         )
+
+
+def _good(response: httpx2.Response) -> httpx2.Response:
+    if not response.is_success:
+        raise AssertionError(f"{response.request.url.path} says {response.status_code}: {response.text[:300]}")
+    return response
 
 
 class _Form(HTMLParser):
