@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from seawall import audit
@@ -197,8 +198,13 @@ class Ring:
         return keys
 
     async def _learn(self, keys: TenantKeys, context: str) -> None:
-        async with self._lease(context) as lease:
-            rows = await lease.fetch(_READ)
+        try:
+            async with self._lease(context) as lease:
+                rows = await lease.fetch(_READ)
+        except (
+            asyncpg.InsufficientPrivilegeError
+        ):  # expired, or of a suspended tenant: the request will hear it as well
+            raise VaultUnavailable() from None
         states = {row["state"] for row in rows}
         if "destroyed" in states:
             raise KeyDestroyed()

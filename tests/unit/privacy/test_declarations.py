@@ -17,6 +17,7 @@ from seawall.store.sealed import SealedType, doors_of
 
 class Kept(Tenanted):
     __tablename__ = "declared_kept"
+    __subject__ = "id"
     id: Mapped[UUID] = object_id()
     email: Mapped[Sealed[str]] = sealed(find=str.casefold)
     born: Mapped[Sealed[datetime.date] | None]
