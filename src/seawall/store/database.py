@@ -58,7 +58,7 @@ class Database:
             *(
                 Pool(url, size=count, statement_timeout_ms=statement_timeout_ms, password=passwords(user_of(url)))
                 for url, count in ((app_url, size), (identity_url, max(2, size // 2)), (break_glass_url, 2))
-                if url
+                if url is not None
             )
         )
         try:

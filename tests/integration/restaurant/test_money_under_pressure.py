@@ -89,7 +89,8 @@ async def test_parallel_refunds_cannot_dodge_the_limit(shop: RunningApp) -> None
 
 async def test_parallel_refunds_never_give_back_more_than_was_paid(shop: RunningApp) -> None:
     """By two people at once, each with a step-up of their own waiting to be used."""
-    order = _refundable(shop, "harbour.manager")[0]
+    # not one of the feasts: above $1,000 a manager would first need an owner's approval
+    order = next(one for one in _refundable(shop, "harbour.manager") if one["paid_minor"] <= 100_000)
     left = order["paid_minor"] - order["refunded_minor"]
     body = {"amount_minor": left, "currency": "USD", "reason": "cold"}
     async with _client(shop, "harbour.manager") as one, _client(shop, "harbour.owner") as two:
