@@ -19,7 +19,7 @@ from sqlalchemy.sql.selectable import FromClause
 from seawall.core.errors import Refused
 from seawall.core.scope import Transaction
 from seawall.core.sealing import TenantKeys
-from seawall.store.sealed import KEYS, SealedType
+from seawall.store.sealed import Cell, SealedType
 from seawall.store.statements import DIALECT, Process, Statement, compiled
 
 __all__ = ["Keys", "Loader", "Near", "Process", "Statement", "compiled", "identity_of", "near_row"]
@@ -55,6 +55,7 @@ class _Rows:
         self._readers = [(p.key, _reader(p.columns[0])) for p in properties]
         self._order = [self._mapper.get_property_by_column(c).key for c in self._mapper.primary_key]
         self.sealed = [number for number, column in enumerate(self.columns) if isinstance(column.type, SealedType)]
+        self._sealed_keys = [properties[number].key for number in self.sealed]
 
     def column(self, key: str) -> ColumnElement[Any]:
         """The column behind an ORM attribute."""
@@ -77,12 +78,13 @@ class _Rows:
     def instance(self, row: Sequence[Any], keys: TenantKeys | None) -> Any:
         instance: Any = self._mapper.class_manager.new_instance()
         values = self.values(row)
+        for key in self._sealed_keys:
+            if values[key] is not None:
+                values[key] = Cell(values[key], keys)
         instance.__dict__.update(values)
         state = instance._sa_instance_state
         state.key = self._mapper.identity_key_from_primary_key(tuple(values[key] for key in self._order))
         state._commit_all(instance.__dict__)
-        if keys is not None and self.sealed:
-            state.info[KEYS] = keys
         return instance
 
     def by_key(self) -> sa.Select[Any]:
@@ -267,6 +269,8 @@ def _plain(prop: ColumnProperty[Any]) -> bool:
 def _reader(column: ColumnElement[Any]) -> Process | None:
     kind: Any = column.type
     oid = None
+    if isinstance(kind, SealedType):
+        return None  # the loader makes its cells, which carry the keys
     if isinstance(kind, sa.Numeric):
         oid = _FLOAT8_OID if isinstance(kind, sa.Float) else _NUMERIC_OID
     reader: Process | None = kind.dialect_impl(DIALECT).result_processor(DIALECT, oid)

@@ -193,7 +193,8 @@ def respond(request: Request, passage: Passage, what: Told, *, comes_back: bool 
             location += f"?next={quote(_own_address(request), safe='/')}"
         if location and "hx-request" in request.headers:
             # A fetch would follow a redirect silently and put the page into a corner of this one.
-            return Response(status_code=what.status, headers={"HX-Redirect": location})
+            how = {"HX-Refresh": "true"} if passage.renewable else {"HX-Redirect": location}
+            return Response(status_code=what.status, headers=how)
         if location:
             return Response(status_code=303, headers={"Location": location})
         page = _page(request, passage, what)

@@ -80,7 +80,7 @@ BEGIN
     JOIN seawall.users u ON u.id = s.user_id AND u.epoch = s.epoch AND u.disabled_at IS NULL
     JOIN seawall.tenants t ON t.id = s.tenant_id AND t.suspended_at IS NULL
     LEFT JOIN seawall.device_bindings b ON b.session_id = s.id
-    WHERE s.token_hash = hash AND s.revoked_at IS NULL AND s.expires_at > now()
+    WHERE s.token_hash = hash AND s.kind = 'browser' AND s.revoked_at IS NULL AND s.expires_at > now()
       AND s.last_seen_at > now() - make_interval(secs => s.idle_timeout_s)
       AND ((b.enforced_from <= now()) IS NOT TRUE
            OR b.cookie_hash = device AND b.cookie_until > now()
