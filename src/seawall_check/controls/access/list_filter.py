@@ -17,6 +17,7 @@ How to fix
     of your own. Never filter by hand what a policy says.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,9 @@ PAGES_MAX = 50
 STEPS = 4
 """Pages that a list is walked in."""
 TOLD_MAX = 3
+AT_ONCE = 4
+Read = dict[tuple[str, str], dict[str, bool]]
+"""By persona and route: which objects it may read."""
 
 
 @dataclass
@@ -73,12 +77,13 @@ async def check(target: Target, trial: Trial) -> None:
     if not lists:
         trial.unproven("no route answers a list of objects that can be read one by one")
     partly = False
+    read: Read = {}
     for listing in lists:
         known = [one for tenant in target.tenants for one in tenant.objects.get(listing.name, ())]
         seconds: dict[str, tuple[Persona, str]] = {}
         for persona in target.personas:
             if persona.role in row(target, listing.operation).get("allow", (persona.role,)):
-                partly |= await _Attack(target, trial, listing, persona, seconds).made(known)
+                partly |= await _Attack(target, trial, listing, persona, seconds, read).made(known)
     if lists and not partly:
         trial.unproven(
             "no persona may read some of its tenant's objects and not others, so a filter makes no difference"
@@ -129,6 +134,7 @@ class _Attack:
     listing: Listing
     persona: Persona
     seconds: dict[str, tuple[Persona, str]]
+    read: Read
 
     @property
     def of(self) -> str:
@@ -141,10 +147,7 @@ class _Attack:
         answered = walk.last is not None and walk.last.status_code == 200
         if not self.trial.expect(self.of, expected="an answer", observed=walk.last, ok=answered, artifact=walk.last):
             return False
-        readable: dict[str, bool] = {}
-        for one in dict.fromkeys([*walk.ids, *known]):
-            answer = await listing.reader.send(client, {listing.name: one})
-            readable[one] = answer.status_code < 400
+        readable = await self._readable(client, list(dict.fromkeys([*walk.ids, *known])))
         hidden = [one for one in walk.ids if not readable[one]]
         self._told("each row read by itself", "every row may be read", hidden, walk)
         if listing.whole and walk.ended:
@@ -155,6 +158,17 @@ class _Attack:
         await self._in_pages(client, walk)
         own = self.target.tenant(self.persona.tenant).objects.get(listing.name, ())
         return 0 < sum(readable[one] for one in own) < len(own)
+
+    async def _readable(self, client: httpx2.AsyncClient, ids: list[str]) -> dict[str, bool]:
+        """Which of these may be read one by one; asked once for each persona, whatever lists hold them."""
+        reader, name = self.listing.reader, self.listing.name
+        known = self.read.setdefault((self.persona.name, reader.name), {})
+        unknown = [one for one in ids if one not in known]
+        for at in range(0, len(unknown), AT_ONCE):
+            some = unknown[at : at + AT_ONCE]
+            answers = await asyncio.gather(*(reader.send(client, {name: one}) for one in some))
+            known |= {one: answer.status_code < 400 for one, answer in zip(some, answers, strict=True)}
+        return {one: known[one] for one in ids}
 
     def _told(self, attempt: str, expected: str, wrong: list[str], walk: Walk) -> None:
         some = ", ".join(wrong[:TOLD_MAX])
