@@ -69,7 +69,9 @@ class Seawall:
         # The map. Order matters only where a comment says so.
         self.pages = web.include(app, settings=self.settings, template_packages=[("identity", identity.TEMPLATES)])
         self.identity = identity.include(app, settings=self.settings, database=lambda: self.database)
-        self.engine = access.include(app, settings=self.settings, policies=self.settings.root / "policies")
+        self.engine = access.include(
+            app, settings=self.settings, policies=self.settings.root / "policies", members=lambda: self.people
+        )
         self._wall(app)
         self._live_with(app)
 

@@ -85,6 +85,11 @@ class IdentitySection(Section):
     attempts_window_s: Annotated[int, Field(ge=1, le=86_400)] = 300
 
 
+class AccessSection(Section):
+    authzen: bool = True
+    """Whether other programs may ask for decisions (OpenID Authorization API 1.0): everybody about themself only."""
+
+
 class WebSection(Section):
     body_max_bytes: Annotated[int, Field(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
     header_max_bytes: Annotated[int, Field(ge=1_024, le=65_536)] = 16_384
@@ -118,6 +123,7 @@ class Settings(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     session: SessionSection = SessionSection()
     identity: IdentitySection = IdentitySection()
+    access: AccessSection = AccessSection()
     web: WebSection = WebSection()
     check: CheckSection = CheckSection()
 

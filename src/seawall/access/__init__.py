@@ -10,10 +10,13 @@ Start with `may.py` for the way of a decision, `engine.py` for the decision itse
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI
 
+from seawall.access.authzen import AuthZen
+from seawall.access.authzen.directory import Members
 from seawall.access.engine import Allow, Deny, Engine, StepUp, Verdict
 from seawall.access.gate import check_routes
 from seawall.access.listing import Rows, Visible, may_list
@@ -46,15 +49,19 @@ __all__ = [
 ]
 
 
-def include(app: FastAPI, *, settings: Settings, policies: Path) -> Engine:
-    """Read and check the app's policies.
+def include(app: FastAPI, *, settings: Settings, policies: Path, members: Callable[[], Members]) -> Engine:
+    """Read and check the app's policies, and answer questions about them (AuthZEN).
 
     Args:
         app: the app; its routes are checked at startup, by `check_routes(app, engine)`, when all are declared.
-        settings: access has none of its own.
+        settings: `[access]`, and `[web] public_origin`.
         policies: the folder with `schema.cedarschema` and `*.cedar`.
+        members: gives who belongs to a caller's tenant, once the app runs.
 
     Raises:
         Refused: naming the file and the policy that is not fit to start with.
     """
-    return Engine(read_policies(policies))
+    engine = Engine(read_policies(policies))
+    if settings.access.authzen:
+        app.include_router(AuthZen(engine, members, settings).router)
+    return engine

@@ -7,6 +7,7 @@ forbids included). So what can be refused at boot is refused here, naming the fi
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import orjson
 from cedarpy import PolicySet
 
 from seawall.access.expressions import Est, Mentions, chains, mentions
+from seawall.access.files import read_text
 from seawall.access.obligations import KNOWN_ANNOTATIONS, STEP_UP, StepUpObligation, parse_step_up
 from seawall.access.schema import CedarSchema, CedarType, EntityRef, Record, read_schema
 from seawall.core.errors import Refused
@@ -62,6 +64,8 @@ class PolicyBook:
 
     schema: CedarSchema
     policies: Mapping[str, Policy]
+    digest: str = ""
+    """`digest_of` the files as they were read, so that it can be seen from outside which policies run."""
 
     def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
         """The exactly equivalent part of the book for one kind of request."""
@@ -117,8 +121,10 @@ def read_policies(folder: Path) -> PolicyBook:
             fix="add a .cedar file with at least one permit",
         )
     book: dict[str, Policy] = {}
+    texts = {SCHEMA_FILE: read_text(folder / SCHEMA_FILE)}
     for file in files:
-        for policy in _read_file(file, schema):
+        texts[file.name] = read_text(file)
+        for policy in _read_file(file, texts[file.name], schema):
             if policy.id in book:
                 raise Refused(
                     f'{file.name}: policy @id("{policy.id}") is already in {book[policy.id].file}',
@@ -126,11 +132,18 @@ def read_policies(folder: Path) -> PolicyBook:
                     fix="give one of them another @id",
                 )
             book[policy.id] = policy
-    return PolicyBook(schema, book)
+    return PolicyBook(schema, book, digest_of(texts))
 
 
-def _read_file(file: Path, schema: CedarSchema) -> Iterator[Policy]:
-    text = file.read_text(encoding="utf-8")
+def digest_of(texts: Mapping[str, str]) -> str:
+    """The SHA-256, in hex, of a folder's schema and policies: by name, each name, a zero byte, its bytes' SHA-256."""
+    digest = hashlib.sha256()
+    for name, text in sorted(texts.items()):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(text.encode()).digest())
+    return digest.hexdigest()
+
+
+def _read_file(file: Path, text: str, schema: CedarSchema) -> Iterator[Policy]:
     try:
         document: dict[str, Any] = orjson.loads(cedarpy.policies_to_json_str(text))
     except ValueError as error:

@@ -13,6 +13,7 @@ from seawall.cli.demo import demo
 from seawall.cli.dev import dev
 from seawall.cli.migrate import migrate
 from seawall.cli.new import new
+from seawall.cli.policy import policy_commands
 from seawall.cli.refusals import refusals_shown
 from seawall.cli.serve import serve
 from seawall.cli.version import version
@@ -25,7 +26,9 @@ Examples:
   seawall new restaurant shop && cd shop
   seawall dev                 run it over https; database and sign-in need no set-up
   seawall check               attack it, control by control, and show the evidence
-  seawall check explain tenancy/rls-forced"""
+  seawall check explain tenancy/rls-forced
+  seawall policy test         run the policies' own tests, and measure what they would notice
+  seawall policy diff main    every decision that a change flips"""
 
 
 def application() -> typer.Typer:
@@ -42,6 +45,7 @@ def application() -> typer.Typer:
     app.command()(new)
     app.command()(dev)
     app.command(epilog=CHECK_EPILOG)(check)
+    app.add_typer(policy_commands())
     app.command()(demo)
     app.command()(migrate)
     app.command()(serve)
