@@ -69,13 +69,10 @@ class PolicyBook:
 
     def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
         """The exactly equivalent part of the book for one kind of request."""
-        groups = self.schema.actions[action].groups
         chosen = [
             policy
             for policy in self.policies.values()
-            if _action_fits(policy.est["action"], action, groups)
-            and _type_fits(policy.est["resource"], resource_type, self.schema)
-            and _type_fits(policy.est["principal"], principal_type, self.schema)
+            if concerns(policy.est, self.schema, action, resource_type, principal_type)
         ]
         return Slice(
             policies=policy_set({p.id: {**p.est, "action": {"op": "All"}} for p in chosen}),
@@ -97,6 +94,15 @@ class PolicyBook:
     def unknown_obligations(self) -> frozenset[str]:
         """Policies that oblige to something this version cannot do. `read_policies` refuses them; the engine too."""
         return frozenset(p.id for p in self.policies.values() if not set(p.annotations) <= KNOWN_ANNOTATIONS)
+
+
+def concerns(est: Est, schema: CedarSchema, action: str, resource_type: str, principal_type: str) -> bool:
+    """Whether a policy's scope lets it match this kind of request at all."""
+    return (
+        _action_fits(est["action"], action, schema.actions[action].groups)
+        and _type_fits(est["resource"], resource_type, schema)
+        and _type_fits(est["principal"], principal_type, schema)
+    )
 
 
 def policy_set(policies: Mapping[str, Est]) -> PolicySet:

@@ -20,9 +20,9 @@ from uuid import UUID
 from seawall.access.context import AUTH, NOW, ContextMap
 from seawall.access.engine import Allow, Deny, Engine, Ruling, StepUp, Verdict
 from seawall.access.entities import PRINCIPAL, TENANT, Field, ResourceMap
-from seawall.access.expressions import mentions
+from seawall.access.expressions import Est, mentions
 from seawall.access.may import READ
-from seawall.access.policies import PolicyBook
+from seawall.access.policies import PolicyBook, concerns
 from seawall.access.schema import ActionType, CedarType, EntityRef, Record, SetOf
 from seawall.access.values import Unconvertible, converter
 from seawall.core.scope import Assurance, Membership, Principal
@@ -145,6 +145,11 @@ class Bench:
             and self.schema.qualified(type_name) in known.resources
             and self.engine.people.type_name in known.principals
         )
+
+    def concerned(self, est: Est, action: str, type_name: str) -> bool:
+        """Whether a policy can match this kind of request of a person at all."""
+        people = self.engine.people.type_name
+        return concerns(est, self.schema, action, self.schema.qualified(type_name), people)
 
     def kinds(self) -> list[tuple[str, str]]:
         """Every action of a person with every type that it acts on, sorted."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from seawall.access.may import READ
 from seawall.access.policies import Policy, PolicyBook
 from seawall.access.review.bench import Bench, Outcome, Request, reading
 from seawall.access.review.boundary import Space, Vector, boundary
@@ -155,8 +156,11 @@ class Mutation:
 
     def _killed(self, trial: _Trial) -> bool:
         for row in self._rows:
+            request = row.case.request
+            kinds = [(request.action, request.thing.type), (READ, request.thing.type)]
+            if not any(trial.concerns(kind) for kind in kinds[: 1 if row.reads is None else 2]):
+                continue
             if trial.differs(row.prepared) or trial.differs(row.reads):
-                request = row.case.request
                 visible = row.reads is None or trial.bench.visible(request)
                 if not row.case.met(trial.bench.outcome(request), visible):
                     return True
@@ -169,9 +173,11 @@ class Mutation:
         return Survivor(mutant.policy, file, mutant.mistake, self._witness(trial), why)
 
     def _witness(self, trial: _Trial) -> Witness | None:
-        for tried in self._pool:
-            if trial.differs(tried.prepared) and trial.bench.outcome(tried.request).effect != tried.outcome.effect:
-                return smallest(tried, self._bench, trial.bench)
+        kinds = [kind for kind in self._bench.kinds() if trial.concerns(kind)]
+        for _, group in self._pool.groups(kinds):
+            for tried in group:
+                if trial.differs(tried.prepared) and trial.bench.outcome(tried.request).effect != tried.outcome.effect:
+                    return smallest(tried, self._bench, trial.bench)
         return self._sought(trial)
 
     def _sought(self, trial: _Trial) -> Witness | None:
@@ -179,11 +185,12 @@ class Mutation:
         name = trial.mutant.policy
         if trial.mutant.est is None:
             return None
+        sieve = Sieve(trial.bench)
         for kind in self._bench.kinds():
-            if name not in trial.bench.ruling(*kind).slice.ids:
+            if not trial.concerns(kind):
                 continue
             space = Space(trial.bench, *kind, [self._bench])
-            for vector in boundary(space, Sieve(trial.bench), only={name}):
+            for vector in boundary(space, sieve, only={name}):
                 request = space.request(vector)
                 outcome = self._bench.outcome(request)
                 if trial.bench.outcome(request).effect != outcome.effect:
@@ -239,7 +246,16 @@ class _Trial:
         self._flipped = mutant.est is None or mutant.est["effect"] != original.est["effect"]
         if mutant.est is not None:
             policies[mutant.policy] = Policy(original.id, original.file, mutant.est)
+        self._scopes = [original.est] if mutant.est is None else [original.est, mutant.est]
+        self._concerns: dict[tuple[str, str], bool] = {}
         self.bench = bench.over(PolicyBook(bench.schema, policies))
+
+    def concerns(self, kind: tuple[str, str]) -> bool:
+        """Whether policy or mutant can match this kind of request at all."""
+        known = self._concerns.get(kind)
+        if known is None:
+            known = self._concerns[kind] = any(self.bench.concerned(est, *kind) for est in self._scopes)
+        return known
 
     def differs(self, prepared: Prepared | None) -> bool:
         """Whether the mutant could decide otherwise: where it sees the request differently, or means the opposite."""
