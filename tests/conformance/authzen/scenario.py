@@ -1,6 +1,6 @@
 """The two interop scenarios of OpenID AuthZEN, "todo" (decisions) and "records" (search), as policies and facts.
 
-Subjects and objects are known by their ids alone; what the vectors send along as properties (`ownerID`) decides nothing.
+Subjects and objects are known by their ids alone; what the vectors send along (`ownerID`) decides nothing.
 """
 
 from __future__ import annotations
