@@ -86,6 +86,8 @@ class IdentitySection(Section):
 
 
 class AccessSection(Section):
+    engine: Literal["cedar", "rego"] = "cedar"
+    """The language of the policies. `rego` needs the extra of that name."""
     authzen: bool = True
     """Whether other programs may ask for decisions (OpenID Authorization API 1.0): everybody about themself only."""
 

@@ -61,7 +61,20 @@ def include(app: FastAPI, *, settings: Settings, policies: Path, members: Callab
     Raises:
         Refused: naming the file and the policy that is not fit to start with.
     """
-    engine = Engine(read_policies(policies))
+    engine = engine_for(settings, policies)
     if settings.access.authzen:
         app.include_router(AuthZen(engine, members, settings).router)
     return engine
+
+
+def engine_for(settings: Settings, policies: Path) -> Engine:
+    """The engine of the language that `[access] engine` names.
+
+    Raises:
+        Refused: naming the file and the policy that is not fit to start with, or the extra that is missing.
+    """
+    if settings.access.engine == "rego":
+        from seawall.access.rego import RegoEngine, read_rego
+
+        return RegoEngine(read_rego(policies))
+    return Engine(read_policies(policies))

@@ -179,29 +179,38 @@ def _in_order(policies: Mapping[str, Est]) -> Iterator[tuple[int, Est]]:
 
 def _read_policy(file: Path, position: int, est: Est) -> Policy:
     annotations = est.get("annotations", {})
+    check_annotations(annotations, file.name, position)
+    return Policy(annotations["id"], file.name, est)
+
+
+def check_annotations(annotations: Mapping[str, str | None], file: str, position: int = 0) -> None:
+    """Refuse a policy whose name, title or obligations could be misunderstood.
+
+    Raises:
+        Refused: naming the file and the policy, by its id or its position.
+    """
     name = annotations.get("id") or ""
     where = f'policy @id("{name}")' if name else f"policy number {position}"
     for required in ("id", "title"):
         if not annotations.get(required):
             raise Refused(
-                f"{file.name}: {where} has no @{required}",
+                f"{file}: {where} has no @{required}",
                 why="decisions are explained and audited by the policy's id and title",
                 fix=f'write @{required}("…") above it',
             )
     if _ID.fullmatch(name) is None:
         raise Refused(
-            f"{file.name}: {where} is not a plain name",
+            f"{file}: {where} is not a plain name",
             why="ids go into the audit log and into reports",
             fix='use lower-case words with dots or dashes, such as @id("order.refund.small")',
         )
     for annotation in annotations:
         if annotation not in KNOWN_ANNOTATIONS:
             raise Refused(
-                f"{file.name}: {where} has the unknown annotation @{annotation}",
+                f"{file}: {where} has the unknown annotation @{annotation}",
                 why="an obligation that nobody carries out would be an allow without its condition",
                 fix=f"use one of {', '.join('@' + a for a in sorted(KNOWN_ANNOTATIONS))}",
             )
-    return Policy(name, file.name, est)
 
 
 def _validate(file: Path, text: str, schema: CedarSchema) -> None:

@@ -115,18 +115,19 @@ class _Quiet(Engine):
 class Bench:
     """Decides made-up requests over one set of policies."""
 
-    def __init__(self, book: PolicyBook) -> None:
-        """
+    def __init__(self, book: PolicyBook, engine: Engine | None = None) -> None:
+        """`engine`: another one than Cedar's, over the same schema.
+
         Raises:
             Refused: as the engine does, for a schema without usable people and tenants.
         """
         self.book = book
-        self.engine: Engine = _Quiet(book)
+        self.engine = engine or _Quiet(book)
         self.schema = book.schema
         self._rulings: dict[tuple[str, str, datetime], Ruling] = {}
         self._whole: dict[tuple[str, str, datetime], Ruling] = {}
-        self.actions = book.schema.handle if _looks_at_action(book) else None
-        """The schema, when some policy looks at `action` in its condition: then actions must be known as entities."""
+        self.actions = book.schema.handle if _looks_at_actions(book) else None
+        """The schema, when actions must be known as entities: for their groups, or for a condition that looks at them."""
 
     def over(self, book: PolicyBook) -> Bench:
         """The same with other policies over the same schema; what depends on the schema alone is kept."""
@@ -278,8 +279,9 @@ def outcome_of(verdict: Verdict) -> Outcome:
     return Outcome(re.sub(r"(?<!^)(?=[A-Z])", "-", type(verdict).__name__).lower(), verdict.policies)
 
 
-def _looks_at_action(book: PolicyBook) -> bool:
-    return mentions([policy.est for policy in book.policies.values()]).action
+def _looks_at_actions(book: PolicyBook) -> bool:
+    grouped = any(len(action.groups) > 1 for action in book.schema.actions.values())
+    return grouped or mentions([policy.est for policy in book.policies.values()]).action
 
 
 def _id(instance: Any) -> Any:

@@ -12,19 +12,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from seawall.access.context import AUTH, BUILT_IN
 from seawall.access.entities import PRINCIPAL, ROLE, ROLE_AT, TENANT
 from seawall.access.review.bench import NOON, Bench, Person, Request, Scoped, Thing
 from seawall.access.review.literals import Chain, Literals, literals_of, roles_of
-from seawall.access.review.satisfied import Aim, Sieve
+from seawall.access.review.satisfied import WEIGHT, Aim, Sieve
 from seawall.access.schema import CedarType, EntityRef, Record, Scalar, SetOf
 
 DRAWN = 60
 WANTED = 3
 """Vectors for each policy."""
 STEPS_MAX = 24
+PAIRS_TRIED_MAX = 200
 PAIRS_KEPT = 12
 VALUES_MAX = 24
 """Of one dimension; literals come first."""
@@ -233,20 +235,28 @@ class _Search:
         return list(found)
 
     def _descended(self, aim: Aim, vector: Vector, distance: int) -> Vector:
-        """Step by step to a neighbour that is nearer, as long as there is one."""
+        """Step by step to a vector that is nearer: one choice away, or two where two things must change at once."""
         for _ in range(STEPS_MAX):
-            if distance == 0:
+            nearer = None if distance == 0 else self._nearer(aim, vector, distance)
+            if nearer is None:
                 break
-            near = list(self._space.neighbours(vector))
-            self._rng.shuffle(near)
-            for candidate in near:
-                nearer = aim.distance(self._sieve.prepare(self._space.request(candidate)))
-                if nearer < distance:
-                    vector, distance = candidate, nearer
-                    break
-            else:
-                break
+            distance, vector = nearer
         return vector
+
+    def _nearer(self, aim: Aim, vector: Vector, distance: int) -> tuple[int, Vector] | None:
+        near = list(self._space.neighbours(vector))
+        self._rng.shuffle(near)
+        # where only other permits are in the way, two values must often move together, such as an amount and what was paid
+        further = self._two_away(near) if distance < WEIGHT else iter(())
+        for candidate in chain(near, further):
+            there = aim.distance(self._sieve.prepare(self._space.request(candidate)))
+            if there < distance:
+                return there, candidate
+        return None
+
+    def _two_away(self, near: list[Vector]) -> Iterator[Vector]:
+        for _ in range(PAIRS_TRIED_MAX):
+            yield self._rng.choice(list(self._space.neighbours(self._rng.choice(near))))
 
 
 def _slice(bench: Bench, action: str, type_name: str) -> list[Any]:
@@ -259,7 +269,7 @@ def _scalars(kind: Scalar, found: Literals) -> tuple[Any, ...]:
     if kind.name == "Long":
         return _near(found.numbers)
     if kind.name == "String":
-        return (*sorted(found.strings), "another")
+        return (*sorted(found.strings), "another") if found.strings else ("another", "yet another")
     if kind.name == "decimal":
         values = {Decimal(0)} | {d + step for d in found.decimals for step in (-CENT, Decimal(0), CENT)}
         return tuple(sorted(values, key=abs))

@@ -23,7 +23,9 @@ from seawall.access.policies import Policy, policy_set
 from seawall.access.review.bench import Bench, Request
 from seawall.access.values import Unconvertible
 
-FAR = 1_000
+FAR = 10_000
+WEIGHT = 10
+"""A condition that is in the way weighs more than another permit that allows as well."""
 _NAMED = re.compile(r"policy `([^`]+)`")
 
 
@@ -115,8 +117,8 @@ class Sieve:
 class Aim:
     """How far a request is from being one on which a single policy decides: what the search for such requests lowers.
 
-    A permit decides where it is satisfied and no forbid is; a forbid where it alone is satisfied and some permit would
-    have allowed. The distance counts the conditions that are still in the way.
+    A permit decides where it is the only one satisfied and no forbid is; a forbid where it alone is, and some permit
+    would have allowed. The distance counts the conditions that are still in the way.
     """
 
     def __init__(self, sieve: Sieve, policy: Policy, others: Sequence[Policy]) -> None:
@@ -132,11 +134,11 @@ class Aim:
         return min(self._distance(seen, atoms) for seen, atoms in pairs)
 
     def _distance(self, seen: Seen, atoms: Seen) -> int:
-        distance = self._missing(self._policy.id, seen, atoms)
-        distance += sum(self._standing(forbid, seen, atoms) for forbid in self._forbids)
+        distance = WEIGHT * self._missing(self._policy.id, seen, atoms)
+        distance += WEIGHT * sum(self._standing(forbid, seen, atoms) for forbid in self._forbids)
         if self._policy.est["effect"] == "forbid":
-            distance += min((self._missing(permit, seen, atoms) for permit in self._permits), default=0)
-        return distance
+            return distance + WEIGHT * min((self._missing(permit, seen, atoms) for permit in self._permits), default=0)
+        return distance + sum(permit in seen.satisfied for permit in self._permits if permit != self._policy.id)
 
     def _missing(self, name: str, seen: Seen, atoms: Seen) -> int:
         """How many of a policy's conditions do not hold."""
