@@ -127,7 +127,7 @@ class Bench:
         self._rulings: dict[tuple[str, str, datetime], Ruling] = {}
         self._whole: dict[tuple[str, str, datetime], Ruling] = {}
         self.actions = book.schema.handle if _looks_at_actions(book) else None
-        """The schema, when actions must be known as entities: for their groups, or for a condition that looks at them."""
+        """The schema, when actions must be known as entities: for groups, or where a condition looks at them."""
 
     def over(self, book: PolicyBook) -> Bench:
         """The same with other policies over the same schema; what depends on the schema alone is kept."""
