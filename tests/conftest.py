@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from seawall.secrets import EmbeddedVault, VaultClient
 from seawall.store.embedded import EmbeddedServer
 from tests.support.databases import ScratchDatabase, scratch_database
+from tests.support.vaults import ScratchVault, scratch_vault
 
 PROVE = "--prove"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -54,3 +56,35 @@ async def shared_scratch(embedded_directory: Path) -> AsyncIterator[ScratchDatab
     """A migrated database for all tests that leave nothing behind: making one costs half a second."""
     async with scratch_database(embedded_directory) as database:
         yield database
+
+
+@pytest.fixture(scope="session", autouse=True)
+def vault_directory() -> Iterator[Path]:
+    """All apps of the tests share one embedded vault too, each with a place of its own there."""
+    name = "SEAWALL_SECRETS__EMBEDDED_DIRECTORY"
+    before = os.environ.get(name)
+    directory = Path(before or REPOSITORY / "build" / "test-vault")
+    os.environ[name] = str(directory)
+    yield directory
+    if before is None:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def vault_server(vault_directory: Path) -> Iterator[EmbeddedVault]:
+    """That vault, started by the first test that needs it and held for the run; its data stays between runs."""
+    with EmbeddedVault(vault_directory) as server:
+        yield server
+
+
+@pytest.fixture
+async def scratch_place(vault_server: EmbeddedVault) -> AsyncIterator[ScratchVault]:
+    """A place of its own in the vault for one test, with the identities of the app and of the operator."""
+    async with scratch_vault(vault_server) as place:
+        yield place
+
+
+@pytest.fixture
+def vault(scratch_place: ScratchVault) -> VaultClient:
+    """A `core.vault.Vault` that may do everything an operator may."""
+    return scratch_place.operator

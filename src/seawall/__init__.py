@@ -9,23 +9,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seawall.access import Body, Scope, Visible, may, may_list, reveal, reveal_all, seen_with
     from seawall.app import Seawall
-    from seawall.core.decisions import public, self_service
+    from seawall.core.decisions import bearer, public, self_service
     from seawall.core.scope import Membership, Tenant
     from seawall.store.models import Tenanted, object_id, refers_to
     from seawall.store.prepared import prepared
+    from seawall.store.sealed import Sealed, not_personal, sealed
+    from seawall.store.sealing import equal
     from seawall.web import money, page
 
 __all__ = [
     "Body",
     "Membership",
     "Scope",
+    "Sealed",
     "Seawall",
     "Tenant",
     "Tenanted",
     "Visible",
+    "bearer",
+    "equal",
     "may",
     "may_list",
     "money",
+    "not_personal",
     "object_id",
     "page",
     "prepared",
@@ -33,6 +39,7 @@ __all__ = [
     "refers_to",
     "reveal",
     "reveal_all",
+    "sealed",
     "seen_with",
     "self_service",
 ]
@@ -40,10 +47,12 @@ __all__ = [
 _HOMES = {
     "seawall.access": ("Body", "Scope", "Visible", "may", "may_list", "reveal", "reveal_all", "seen_with"),
     "seawall.app": ("Seawall",),
-    "seawall.core.decisions": ("public", "self_service"),
+    "seawall.core.decisions": ("bearer", "public", "self_service"),
     "seawall.core.scope": ("Membership", "Tenant"),
     "seawall.store.models": ("Tenanted", "object_id", "refers_to"),
     "seawall.store.prepared": ("prepared",),
+    "seawall.store.sealed": ("Sealed", "not_personal", "sealed"),
+    "seawall.store.sealing": ("equal",),
     "seawall.web": ("money", "page"),
 }
 

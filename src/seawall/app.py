@@ -4,8 +4,9 @@
     sea = Seawall(app, edition="2026.11")
 
 From outside to inside, a request passes `web.Wall` (limits, CSRF, headers, errors, the last gate), identity's session
-cookie, FastAPI's routing, then the route's one decision, then the handler. At start, before the first request, every
-gate that can refuse does: settings, policies, routes, the database's role, every table's wall, the clock.
+cookie, staff's break-glass grant, FastAPI's routing, then the route's one decision, then the handler. At start, before
+the first request, every gate that can refuse does: settings, policies, routes, the database's role, every table's wall,
+the clock.
 """
 
 from __future__ import annotations
@@ -14,21 +15,26 @@ import gc
 import importlib
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 import structlog
 from fastapi import FastAPI
 from sqlalchemy.exc import IntegrityError
 
-from seawall import access, audit, identity, tenancy, web
+from seawall import access, audit, identity, privacy, secrets, tenancy, web
 from seawall.core.errors import Conflict, Refused
 from seawall.core.events import Event
-from seawall.core.scope import Principal
+from seawall.core.scope import GrantUse, Principal
+from seawall.core.vault import Vault
 from seawall.settings import Settings, load
 from seawall.store.database import Database
 from seawall.store.lease import Lease
+from seawall.store.models import Tenanted
+from seawall.store.roles import APP
+from seawall.store.sealed import sealed_models
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -67,10 +73,23 @@ class Seawall:
         app.state.seawall = self
 
         # The map. Order matters only where a comment says so.
-        self.pages = web.include(app, settings=self.settings, template_packages=[("identity", identity.TEMPLATES)])
-        self.identity = identity.include(app, settings=self.settings, database=lambda: self.database)
-        self.engine = access.include(
-            app, settings=self.settings, policies=self.settings.root / "policies", members=lambda: self.people
+        templates = [("identity", identity.TEMPLATES), ("access", access.TEMPLATES)]
+        self.pages = web.include(app, settings=self.settings, template_packages=templates)
+        self.secrets = secrets.include(self.settings)
+        self.identity = identity.include(
+            app,
+            settings=self.settings,
+            database=lambda: self.database,
+            master=self.secrets.master,
+            client_secret=self.secrets.client_secret,
+            unbound_paths=(web.STATIC_PATH,),
+        )
+        self.access = access.include(
+            app,
+            settings=self.settings,
+            policies=self.settings.root / "policies",
+            database=lambda: self.database,
+            members=lambda: self.people,
         )
         self._wall(app)
         self._live_with(app)
@@ -89,16 +108,45 @@ class Seawall:
         return self._database
 
     @property
+    def vault(self) -> Vault:
+        """The app's vault.
+
+        Raises:
+            Refused: there is none: what needs keys that never leave a vault cannot run.
+        """
+        if self.secrets.vault is None:
+            raise Refused(
+                "there is no vault: [secrets] address is not set",
+                why="the keys of tenants never leave it",
+                fix="run the app with `seawall dev` (it brings one), or set [secrets] address, docs/guide/secrets.md",
+            )
+        return self.secrets.vault
+
+    @property
     def step_ups(self) -> Any:
         return self.identity.step_ups
+
+    @property
+    def engine(self) -> access.Engine:
+        return self.access.engine
+
+    @property
+    def approvals(self) -> Any:
+        return self.access.approvals
 
     @property
     def people(self) -> Any:
         """Members of the caller's tenant and their roles."""
         return self.identity.people
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        return await self.database.admit(token_hash)
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        return await self.database.admit(token_hash, device_hash)
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        return await self.database.admit_grant(use)
+
+    async def enter_break_glass(self, staff: Principal, grant_id: UUID) -> Principal | None:
+        return await self.database.enter_break_glass(staff, grant_id)
 
     async def begin(self, principal: Principal) -> Lease:
         return await self.database.begin(principal)
@@ -158,8 +206,26 @@ class Seawall:
             Refused: by the first gate that finds something.
         """
         self.check_routes()
-        async with self._connected():
+        async with self.secrets.running(), self._connected():
             pass
+
+    @asynccontextmanager
+    async def rotation(self, *, wait: bool = True) -> AsyncIterator[secrets.Rotation]:
+        """What `seawall rotate` works with: the app's settings with the operator's identity, not serving.
+
+        Args:
+            wait: leave what is in use its time before the old secret is refused.
+
+        Raises:
+            Refused: there is no vault, or it or the database does not let the operator in.
+        """
+        async with self.secrets.running(), self._connected() as self._database:
+            # headings that keep keys of their own add their rotators here
+            rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
+            rotators = [*rotators, self.identity.clients.rotator(wait=wait)]
+            assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
+            yield secrets.Rotation(self.secrets.vault, rotators)
+        self._database = None
 
     # Wiring ------------------------------------------------------------------------------------------------------
 
@@ -168,7 +234,9 @@ class Seawall:
         build = app.build_middleware_stack
 
         def walled() -> Any:
-            return web.Wall(self.identity.middleware(build()), runtime=self, settings=self.settings)
+            return web.Wall(
+                self.identity.middleware(self.access.middleware(build())), runtime=self, settings=self.settings
+            )
 
         app.build_middleware_stack = walled  # type: ignore[method-assign]
 
@@ -189,6 +257,7 @@ class Seawall:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Database]:
         """The database, open and inspected."""
+        privacy.check_models(mapper.class_ for mapper in Tenanted.registry.mappers)
         database = self.settings.database
         if database.url is None or database.identity_url is None:
             raise Refused(
@@ -199,19 +268,37 @@ class Seawall:
         opened = await Database.open(
             database.url.get_secret_value(),
             database.identity_url.get_secret_value(),
+            break_glass_url=database.break_glass_url.get_secret_value() if database.break_glass_url else None,
             size=database.pool_size,
             statement_timeout_ms=database.statement_timeout_ms,
+            passwords=self.secrets.password,
         )
         try:
             async with opened.as_app() as connection:
                 await tenancy.inspect(connection)
-            yield opened
+                sealed = await privacy.check_columns(connection, sealed_models)
+            async with self._keys(opened) if sealed else nullcontext():
+                yield opened
         finally:
             await opened.close()
 
     @asynccontextmanager
+    async def _keys(self, opened: Database) -> AsyncIterator[None]:
+        """The keyring that opens sealed columns, in every transaction of this process."""
+        database = self.settings.database
+        assert database.url is not None  # noqa: S101 - for the type checker
+        async with privacy.keyring(
+            database.url.get_secret_value(),
+            self.vault.transit,
+            password=self.secrets.password(APP),
+            statement_timeout_ms=database.statement_timeout_ms,
+        ) as ring:
+            opened.use(ring)
+            yield
+
+    @asynccontextmanager
     async def _open(self) -> AsyncIterator[None]:
-        async with self._connected() as self._database:
+        async with self.secrets.running(), self._connected() as self._database:
             self._reads = audit.ReadBatch(self._database)
             self._reads.start()
             try:

@@ -1,12 +1,13 @@
 """Settings: `seawall.toml`, overridden by environment variables `SEAWALL_<SECTION>__<NAME>`.
 
-Secrets are never in `seawall.toml`; a client secret or a database password comes from the environment. Every bound has
-its unit in its name.
+Secrets are never in `seawall.toml`: they come from the vault (`[secrets]`), or from the environment where there is
+none. Every bound has its unit in its name.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,12 +50,42 @@ class DatabaseSection(Section):
     migrator_url: SecretStr | None = None
     """The role `seawall_migrator`; only `seawall migrate` needs it."""
     worker_url: SecretStr | None = None
+    break_glass_url: SecretStr | None = None
+    """The role `seawall_breakglass`. Without it break-glass grants can be asked for but not used."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")] = "app"
     """The database's name on the embedded server."""
     embedded_directory: Path | None = None
     """Where the embedded server keeps its data; default `.seawall/postgres` beside the app."""
     pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     statement_timeout_ms: Annotated[int, Field(ge=100, le=600_000)] = 15_000
+
+
+class SecretsSection(Section):
+    """Where the vault is (OpenBao or HashiCorp Vault), and as whom the app signs in to it.
+
+    Without `address`, `seawall dev` brings an embedded one; production takes secrets from the environment then.
+    """
+
+    address: Annotated[str, Field(pattern=r"^(https://[^/?#]+)?$")] = ""
+    prefix: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$")] = ""
+    """The app's engines are `<prefix>/kv`, `<prefix>/transit`, `<prefix>/database`; default: the app's name."""
+    database_mount: str = ""
+    """The database engine, when it is not `<prefix>/database`."""
+    auth: Literal["approle", "kubernetes", "token-file"] = "approle"
+    auth_mount: str = ""
+    """Where that method is mounted; default: its own name."""
+    role: str = ""
+    """AppRole's role id (no secret), or the name of the Kubernetes role."""
+    credential_file: Path | None = None
+    """AppRole's secret id, plain or `wrapped:…`; the service account's token; or the agent's token. Mode 0600."""
+    ca_file: Path | None = None
+    """The authority of the vault's certificate; default: the system's."""
+    namespace: str = ""
+    timeout_ms: Annotated[int, Field(ge=100, le=30_000)] = 3_000
+    refresh_s: Annotated[float, Field(ge=0.2, le=60)] = 5.0
+    """How often the versions of the master secret are read anew; a rotation takes five times this."""
+    embedded_directory: Path | None = None
+    """Where the embedded vault keeps its data; default `.seawall/vault` beside the app."""
 
 
 class SessionSection(Section):
@@ -74,18 +105,97 @@ class ProviderSection(Section):
     title: str = ""
     email_domains: tuple[str, ...] = ()
     """Domains this provider speaks for: an invited account is linked by *verified* email only within them."""
+    tenants: tuple[str, ...] = ()
+    """Slugs of the only tenants that people may enter through it; empty for a provider of everybody. A customer's own
+    provider must never open another customer's door."""
+    acr_values: tuple[str, ...] = ()
+    """Authentication contexts to ask for, of which the ID token must say one, such as the provider's name for MFA."""
+    max_age_s: Annotated[int, Field(ge=0, le=2_592_000)] | None = None
+    """At every sign-in the person must have authenticated there within so many seconds."""
+
+
+class ClientSection(Section):
+    """One API client. With a `secret` (from the environment) it is confidential, without it public."""
+
+    title: str = ""
+    """What the consent page calls it."""
+    redirect_uris: tuple[str, ...] = ()
+    """Compared exactly; an `http` address of 127.0.0.1 or [::1] fits with any port (RFC 8252 §7.3)."""
+    secret: SecretStr | None = None
+    bearer: bool = False
+    """It may have tokens that are bound to no key. They open only routes that are declared `bearer("why")`."""
+    resource_server: bool = False
+    """It may introspect every client's tokens, not only its own. Needs a secret."""
+
+
+LOOPBACK_REDIRECTS = ("http://127.0.0.1/callback", "http://[::1]/callback")
+
+
+class DevicesSection(Section):
+    """Sessions bound to the browser's device (Device Bound Session Credentials)."""
+
+    binding: bool = True
+    """The kill switch: `false` offers no binding, and the app lets go of every existing one when it starts."""
+    cookie_lifetime_s: Annotated[int, Field(ge=2, le=3_600)] = 600
+    """How long a stolen cookie jar is worth anything; the browser proves its key anew that often."""
+    grace_s: Annotated[int, Field(ge=0, le=60)] = 10
+    """Requests that left the browser before the bound cookie arrived are taken for so long."""
+
+
+class RiskSection(Section):
+    """What a signal weighs, and from which sum on something is done. 0 switches a signal off."""
+
+    country_database: Path | None = None
+    """A MaxMind DB file (`.mmdb`) that knows countries. Without it countries are neutral."""
+    asn_database: Path | None = None
+    new_device: Annotated[int, Field(ge=0, le=100)] = 30
+    country: Annotated[int, Field(ge=0, le=100)] = 40
+    asn: Annotated[int, Field(ge=0, le=100)] = 15
+    platform: Annotated[int, Field(ge=0, le=100)] = 60
+    two_networks: Annotated[int, Field(ge=0, le=100)] = 30
+    failures: Annotated[int, Field(ge=0, le=100)] = 30
+    notify_at: Annotated[int, Field(ge=1, le=101)] = 30
+    step_up_at: Annotated[int, Field(ge=1, le=101)] = 60
+    """101 is never reached: it switches the effect off."""
+    failures_per_account: Annotated[int, Field(ge=1, le=10_000)] = 5
+    failures_per_network: Annotated[int, Field(ge=1, le=100_000)] = 20
+    two_networks_within_s: Annotated[int, Field(ge=1, le=3_600)] = 60
 
 
 class IdentitySection(Section):
     providers: dict[str, ProviderSection] = Field(default_factory=lambda: {"dev": ProviderSection(kind="development")})
     step_up_lifetime_s: Annotated[int, Field(ge=10, le=3_600)] = 300
     """How long a step-up challenge may wait, and how long its approval may be used."""
+    clients: dict[str, ClientSection] = Field(
+        default_factory=lambda: {"cli": ClientSection(title="Command line", redirect_uris=LOOPBACK_REDIRECTS)}
+    )
+    """API clients by client id. Those declared replace the default `cli`."""
+    access_token_lifetime_s: Annotated[int, Field(ge=30, le=300)] = 300
+    grant_idle_timeout_s: Annotated[int, Field(ge=1, le=7_776_000)] = 1_209_600
+    """A client that has not called or refreshed for so long must ask the person again."""
+    grant_absolute_timeout_s: Annotated[int, Field(ge=1, le=31_536_000)] = 7_776_000
+    refresh_retry_s: Annotated[int, Field(ge=0, le=120)] = 10
+    """How long the refresh token just replaced still gives its successor, for tabs that refresh at the same time. A
+    lost answer has a day. Longer helps a thief who refreshes just behind the owner; see docs/guide/api-clients.md."""
+    signing_key_lifetime_s: Annotated[int, Field(ge=3_600, le=31_536_000)] = 2_592_000
     attempts_per_account: Annotated[int, Field(ge=1, le=10_000)] = 10
     attempts_per_network: Annotated[int, Field(ge=1, le=100_000)] = 100
     attempts_window_s: Annotated[int, Field(ge=1, le=86_400)] = 300
+    sign_ins_per_network: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """How many sign-ins a network (IPv4 /24, IPv6 /64) may begin in `attempts_window_s`."""
+    devices: DevicesSection = DevicesSection()
+    risk: RiskSection = RiskSection()
+
+
+def _owners_grant() -> dict[str, tuple[str, ...]]:
+    return {"owner": ("*",)}
 
 
 class AccessSection(Section):
+    grants: dict[str, tuple[str, ...]] = Field(default_factory=_owners_grant)
+    """Role → the roles that its tenant-wide holders may give and take; `*` is every role. Others give none."""
+    stewards: tuple[str, ...] = ("owner",)
+    """The tenant-wide roles that speak for the tenant: they see break-glass grants and end them."""
     engine: Literal["cedar", "rego"] = "cedar"
     """The language of the policies. `rego` needs the extra of that name."""
     authzen: bool = True
@@ -97,6 +207,10 @@ class WebSection(Section):
     header_max_bytes: Annotated[int, Field(ge=1_024, le=65_536)] = 16_384
     public_origin: str = ""
     """`https://shop.example`: what browsers call us. Empty in development, where the request's own host is taken."""
+
+    log_exception_text: bool = False
+    """Write texts of exceptions into the log, which often quote a row. `seawall dev` does, on invented data; production
+    refuses."""
 
 
 class CheckSection(Section):
@@ -120,9 +234,10 @@ class Settings(BaseSettings):
     root: Path = Path()
     """The app's folder."""
     secret_key: SecretStr | None = None
-    """32 bytes or more, base64url: seals TOTP secrets until the vault does. Development makes its own."""
+    """32 bytes or more, base64url: the master secret where there is no vault. Development makes its own."""
     app: AppSection = AppSection()
     database: DatabaseSection = DatabaseSection()
+    secrets: SecretsSection = SecretsSection()
     session: SessionSection = SessionSection()
     identity: IdentitySection = IdentitySection()
     access: AccessSection = AccessSection()
@@ -149,13 +264,19 @@ class Settings(BaseSettings):
             for name, value in {
                 "database.url (DATABASE_URL)": self.database.url,
                 "database.identity_url": self.database.identity_url,
-                "secret_key": self.secret_key,
+                "secrets.address (or secret_key)": self.secrets.address or self.secret_key,
                 "web.public_origin": self.web.public_origin or None,
             }.items()
-            if value is None
+            if not value
         ]
         if missing:
             raise ValueError(f"production needs {', '.join(missing)}")
+        if self.web.log_exception_text:
+            raise ValueError("web.log_exception_text writes people's data into the log of production")
+        if self.identity.devices.binding and self.identity.devices.cookie_lifetime_s < 300:
+            # browsers sign six times in several minutes at most; then a bound session waits, and its person signs in
+            # again
+            raise ValueError("identity.devices.cookie_lifetime_s is below 300 s, for development only")
         if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 43:
             raise ValueError("secret_key is shorter than 32 bytes (43 base64url characters)")
         return self
@@ -163,6 +284,11 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.env == "production"
+
+    @property
+    def vault_prefix(self) -> str:
+        """`[secrets] prefix`, or the app's name in lower case with dashes."""
+        return self.secrets.prefix or re.sub(r"[^a-z0-9]+", "-", self.app.name.lower()).strip("-") or "app"
 
     @property
     def state_directory(self) -> Path:

@@ -50,6 +50,28 @@ class DatabaseAccess(Part):
     """A SELECT for the owner that gives one row per audit event, oldest first."""
 
 
+class Command(Part):
+    """A command of the app's operator. `{tenant}` and `{slug}` in `argv` become those of one tenant."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = Field(default_factory=dict)
+
+
+class Sealed(Part):
+    """Columns that are encrypted under keys of their tenant, and what can be done with those keys."""
+
+    columns: tuple[str, ...]
+    """`schema.table.column`; the table's primary key is the tenant's column and one more."""
+    keys_table: str = "seawall.tenant_keys"
+    """Where wrapped keys are; it has the tenant's column."""
+    keys_query: str = "SELECT tenant_id::text AS tenant, state, wrapped FROM seawall.tenant_keys"
+    """Run by the owner: one row a key. `wrapped` is what the vault gave, or NULL when the key is gone."""
+    broken_kind: str = "privacy.seal"
+    """The kind of the audit event of a value that did not open."""
+    rotate: Command | None = None
+    destroy: Command | None = None
+
+
 class SignIn(Part):
     """The paths and field names of the app's sign-in form."""
 
@@ -62,6 +84,21 @@ class SignIn(Part):
     sign_out: str = ""
     sign_out_everywhere: str = ""
     totp: str = ""
+    known_cookie: str = ""
+    """A cookie that only tells a browser that was here before from one that was not; it may live long."""
+
+
+class Api(Part):
+    """How API clients get in: OAuth 2.0 with PKCE, and DPoP where the metadata offers it."""
+
+    metadata: str = "/.well-known/oauth-authorization-server"
+    """The path of the RFC 8414 document."""
+    client_id: str
+    redirect_uri: str
+    client_secret: str = ""
+    plant_key: str = ""
+    """What the owner of the scratch database runs to make the app trust another signing key: `$1` is its `kid` (the RFC
+    7638 thumbprint), `$2` its public JWK as JSON text. So the judge can sign tokens that the app never would."""
 
 
 class Tenant(Part):
@@ -69,6 +106,7 @@ class Tenant(Part):
 
     id: str
     name: str
+    slug: str = ""
     objects: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
@@ -84,6 +122,33 @@ class Persona(Part):
     objects: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
+class VaultIdentity(Part):
+    """As whom one signs in to the vault: AppRole's id, and the file of mode 0600 that holds its secret id."""
+
+    role_id: str
+    secret_id_file: Path
+
+
+class Secrets(Part):
+    """The vault that the app reads its secrets from (OpenBao's or Vault's API), and how they are rotated."""
+
+    address: str
+    ca_file: str | None = None
+    kv: str
+    """Paths of the engines: KV version 2, transit and database."""
+    transit: str
+    database: str
+    app: VaultIdentity
+    operator: VaultIdentity
+    master: str = "master"
+    """The secret that others are sealed with."""
+    roles: dict[str, str] = Field(default_factory=dict)
+    """Database role → the URL that the app connects to, without a password."""
+    rotate: tuple[str, ...] = ()
+    """The command that rotates what its arguments name; it is run in the app's folder with `rotate_env` added."""
+    rotate_env: dict[str, str] = Field(default_factory=dict)
+
+
 class Document(Part):
     version: Literal[1]
     app: str
@@ -92,9 +157,16 @@ class Document(Part):
     openapi_path: str = "/openapi.json"
     source: Path | None = None
     database: DatabaseAccess | None = None
+    sealed: Sealed | None = None
     sign_in: SignIn | None = None
+    api: Api | None = None
+    secrets: Secrets | None = None
+    process_id: int | None = None
+    """The app's process on this machine."""
     tenants: tuple[Tenant, ...] = ()
     personas: tuple[Persona, ...] = ()
+    staff: tuple[Persona, ...] = ()
+    """The platform's own people, who may ask for break-glass. They belong to none of the tenants."""
 
 
 def parse(raw: dict[str, Any]) -> Document:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx2
 
 from seawall_check.config import CheckConfig
-from seawall_check.document import DatabaseAccess, Document, Persona, SignIn, Tenant, parse
+from seawall_check.document import Api, DatabaseAccess, Document, Persona, Sealed, Secrets, SignIn, Tenant, parse
 from seawall_check.errors import CheckError, DidNotStart, Unproven
 from seawall_check.redact import Redactor
 from seawall_check.sign_in import sign_in
@@ -64,8 +64,8 @@ class Target:
         self._sign_ins = asyncio.Semaphore(SIGN_INS_AT_ONCE)
         self._once: dict[str, asyncio.Task[Any]] = {}
         self._clients: list[httpx2.AsyncClient] = []
-        self._tls = _tls(self.document)
-        redactor.learn(*(persona.password for persona in self.document.personas))
+        self._tls = authority(self.document.ca_file)
+        redactor.learn(*(person.password for person in (*self.document.personas, *self.document.staff)))
 
     # -- what the app says about itself ---------------------------------------------------------------------------
 
@@ -98,11 +98,32 @@ class Target:
         return self.document.database
 
     @property
+    def sealed(self) -> Sealed:
+        """Raises Unproven when the app names no sealed columns."""
+        if self.document.sealed is None or not self.document.sealed.columns:
+            raise Unproven("target.json names no sealed columns")
+        return self.document.sealed
+
+    @property
+    def secrets(self) -> Secrets:
+        """Raises Unproven when the app names no vault."""
+        if self.document.secrets is None:
+            raise Unproven("target.json names no vault")
+        return self.document.secrets
+
+    @property
     def sign_in(self) -> SignIn:
         """Raises Unproven when the app names no sign-in form."""
         if self.document.sign_in is None:
             raise Unproven("target.json names no sign-in form")
         return self.document.sign_in
+
+    @property
+    def api(self) -> Api:
+        """Raises Unproven when the app names no API client."""
+        if self.document.api is None:
+            raise Unproven("target.json names no API client")
+        return self.document.api
 
     @property
     def expectations(self) -> Mapping[str, Any]:
@@ -147,14 +168,20 @@ class Target:
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
-    def anonymous(self) -> httpx2.AsyncClient:
-        """A client with an empty cookie jar. It sends `Origin` with changes; `headers={"Origin": ""}` leaves it out."""
+    def anonymous(self, *, address: str = "", agent: str = "seawall-check") -> httpx2.AsyncClient:
+        """A client with an empty cookie jar. It sends `Origin` with changes; `headers={"Origin": ""}` leaves it out.
+
+        Args:
+            address: of this machine (127.0.0.0/8), to come from another network.
+            agent: its `User-Agent`.
+        """
         client = httpx2.AsyncClient(
             base_url=self.base_url,
             verify=self._tls,
             timeout=REQUEST_TIMEOUT_S,
             trust_env=False,
-            headers={"User-Agent": "seawall-check"},
+            headers={"User-Agent": agent},
+            transport=httpx2.AsyncHTTPTransport(verify=self._tls, local_address=address) if address else None,
             event_hooks={"request": [self._like_a_browser], "response": [self._learn]},
         )
         self._clients.append(client)
@@ -318,13 +345,18 @@ async def _run(make: Callable[[], Awaitable[T]]) -> T:
     return await make()
 
 
-def _tls(document: Document) -> ssl.SSLContext | bool:
-    if document.ca_file is None:
+def authority(ca_file: str | None) -> ssl.SSLContext | bool:
+    """Whose certificates are trusted: that file's, or the system's.
+
+    Raises:
+        CheckError: it cannot be read.
+    """
+    if ca_file is None:
         return True
     try:
-        return ssl.create_default_context(cafile=document.ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise CheckError(f"target.json: ca_file {document.ca_file}: {error}") from None
+        raise CheckError(f"target.json: ca_file {ca_file}: {error}") from None
 
 
 def names(personas: Sequence[Persona]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from seawall.secrets import EmbeddedVault
 from seawall_check.config import CheckConfig, load
 from seawall_check.control import Found, discover
 from seawall_check.run import Result, judge, judge_one
@@ -35,7 +36,7 @@ def restaurant(tmp_path_factory: pytest.TempPathFactory) -> CheckConfig:
 
 
 @pytest.fixture(scope="session")
-async def clean(restaurant: CheckConfig) -> AsyncIterator[Target]:
+async def clean(restaurant: CheckConfig, vault_server: EmbeddedVault) -> AsyncIterator[Target]:
     """The app as generated, running."""
     async with opened(restaurant) as target:
         yield target

@@ -210,7 +210,7 @@ class MemoryRuntime:
     events: list[Any] = field(default_factory=list)
     transactions: list[MemoryTransaction] = field(default_factory=list)
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
         return self.people.get(token_hash)
 
     async def begin(self, principal: Principal) -> Any:

@@ -47,7 +47,7 @@ class MemoryRuntime:
         assert self.pages is not None
         return self.pages.render(request, template, context, status=status)
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
         return PRINCIPAL if token_hash == b"known" else None
 
     async def begin(self, principal: Principal) -> Any:

@@ -4,6 +4,8 @@
     may(), may_list()               what a route declares; the authorised object is the parameter
     Scope, Visible                  what a decided request may use
     reveal(), seen_with()           which fields leave
+    Approvals                       somebody else's yes to exactly one action: obligations, approvals, approval_pages
+    Grants, GrantCookie             platform staff reading in a tenant: break_glass, break_glass_cookie, …_pages
 
 Start with `may.py` for the way of a decision, `engine.py` for the decision itself, `gate.py` for what does not start.
 """
@@ -11,13 +13,19 @@ Start with `may.py` for the way of a decision, `engine.py` for the decision itse
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
 
+from seawall.access.approval_pages import ApprovalRoutes
+from seawall.access.approvals import Approvals, IdentityDatabase
 from seawall.access.authzen import AuthZen
 from seawall.access.authzen.directory import Members
-from seawall.access.engine import Allow, Deny, Engine, StepUp, Verdict
+from seawall.access.break_glass import Grants
+from seawall.access.break_glass_cookie import GrantCookie
+from seawall.access.break_glass_pages import BreakGlassRoutes
+from seawall.access.engine import Allow, Deny, Engine, NeedsApproval, StepUp, Verdict
 from seawall.access.gate import check_routes
 from seawall.access.listing import Rows, Visible, may_list
 from seawall.access.may import may
@@ -28,10 +36,13 @@ from seawall.core.body import Body
 from seawall.settings import Settings
 
 __all__ = [
+    "TEMPLATES",
+    "Access",
     "Allow",
     "Body",
     "Deny",
     "Engine",
+    "NeedsApproval",
     "PolicyBook",
     "Rows",
     "Scope",
@@ -49,22 +60,45 @@ __all__ = [
 ]
 
 
-def include(app: FastAPI, *, settings: Settings, policies: Path, members: Callable[[], Members]) -> Engine:
-    """Read and check the app's policies, and answer questions about them (AuthZEN).
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Access:
+    """What other parts of the app use of access."""
+
+    engine: Engine
+    approvals: Approvals
+    middleware: type[GrantCookie]
+
+
+def include(
+    app: FastAPI,
+    *,
+    settings: Settings,
+    policies: Path,
+    database: Callable[[], IdentityDatabase],
+    members: Callable[[], Members],
+) -> Access:
+    """Read and check the app's policies; add the pages of approvals and of break-glass, and the decision point.
 
     Args:
         app: the app; its routes are checked at startup, by `check_routes(app, engine)`, when all are declared.
         settings: `[access]`, and `[web] public_origin`.
         policies: the folder with `schema.cedarschema` and `*.cedar`.
+        database: the open database, when it is.
         members: gives who belongs to a caller's tenant, once the app runs.
 
     Raises:
         Refused: naming the file and the policy that is not fit to start with.
     """
     engine = engine_for(settings, policies)
+    approvals = Approvals(database)
+    app.include_router(ApprovalRoutes(approvals, engine).router)
+    app.include_router(BreakGlassRoutes(Grants(database), settings.access.stewards).router)
     if settings.access.authzen:
         app.include_router(AuthZen(engine, members, settings).router)
-    return engine
+    return Access(engine, approvals, GrantCookie)
 
 
 def engine_for(settings: Settings, policies: Path) -> Engine:

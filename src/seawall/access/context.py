@@ -1,7 +1,8 @@
 """The Cedar context of a decision: what is known beside the person and the object.
 
-Three sources, which never mix: Seawall itself (`now`, `auth`, `step_up`), *claims* (validated fields of the body: what
-the caller wants) and *facts* (what the server knows, computed after the row is locked). A name has one source only.
+Three sources, which never mix: Seawall itself (`now`, `auth`, `step_up`, `approved`), *claims* (validated fields of the
+body: what the caller wants) and *facts* (what the server knows, computed after the row is locked). A name has one
+source only.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from seawall.core.clock import now
 from seawall.core.errors import Refused
 from seawall.core.scope import Principal
 
-NOW, AUTH, STEP_UP = "now", "auth", "step_up"
-BUILT_IN = frozenset({NOW, AUTH, STEP_UP})
+NOW, AUTH, STEP_UP, APPROVED = "now", "auth", "step_up", "approved"
+FLAGS = frozenset({STEP_UP, APPROVED})
+BUILT_IN = FLAGS | {NOW, AUTH}
 _AUTH = {"aal": Scalar("Long"), "age_s": Scalar("Long")}
 
 
@@ -33,20 +35,20 @@ class ContextMap:
         wanted = frozenset(declared) if read is None else read & frozenset(declared)
         self._now = NOW in wanted
         self._auth = tuple(declared[AUTH].type.attributes) if AUTH in wanted else ()  # type: ignore[union-attr]
-        self._step_up = STEP_UP in wanted
+        self._flags = FLAGS & wanted
         self.extra: Mapping[str, Attribute] = {n: a for n, a in declared.items() if n not in BUILT_IN}
         self._wanted = wanted
         self._converters: dict[str, Convert] = {name: converter(a.type) for name, a in self.extra.items()}
 
     def _check_built_in(self, declared: Mapping[str, Attribute]) -> None:
-        expected = {NOW: "datetime", AUTH: "{ aal: Long, age_s: Long }", STEP_UP: "Bool"}
+        expected = {NOW: "datetime", AUTH: "{ aal: Long, age_s: Long }", STEP_UP: "Bool", APPROVED: "Bool"}
         for name in BUILT_IN & set(declared):
             kind = declared[name].type
             good = (
                 kind == Scalar("datetime")
                 if name == NOW
                 else kind == Scalar("Bool")
-                if name == STEP_UP
+                if name in FLAGS
                 else isinstance(kind, Record)
                 and all(_AUTH.get(part) == attribute.type for part, attribute in kind.attributes.items())
             )
@@ -58,11 +60,18 @@ class ContextMap:
                 )
 
     @property
+    def reads(self) -> frozenset[str]:
+        """The names that the policies can read."""
+        return self._wanted
+
+    @property
     def complete(self) -> bool:
         """Whether the built-in values are all that this context requires."""
         return not any(attribute.required for attribute in self.extra.values())
 
-    def build(self, principal: Principal, extra: Mapping[str, Any], *, step_up: bool) -> dict[str, Any]:
+    def build(
+        self, principal: Principal, extra: Mapping[str, Any], *, step_up: bool, approved: bool = False
+    ) -> dict[str, Any]:
         """The context in Cedar's JSON form, only with what the policies can read.
 
         Raises:
@@ -80,8 +89,8 @@ class ContextMap:
                 age_s = max(0, int((moment - proven).total_seconds()))
                 known = {"aal": assurance.aal, "age_s": age_s}
                 context[AUTH] = {part: known[part] for part in self._auth}
-        if self._step_up:
-            context[STEP_UP] = step_up
+        for flag in self._flags:
+            context[flag] = step_up if flag == STEP_UP else approved
         for name, attribute in self.extra.items():
             if attribute.required and name in self._wanted and name not in context:
                 raise Unconvertible(f"context.{name} is missing")

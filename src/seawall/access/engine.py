@@ -17,7 +17,7 @@ from cedarpy import _internal as cedar
 
 from seawall.access.context import ContextMap
 from seawall.access.entities import People, ResourceMap, resource_map, tenant_map
-from seawall.access.obligations import StepUpObligation, strictest
+from seawall.access.obligations import ApprovalObligation, StepUpObligation, joint, strictest
 from seawall.access.policies import PolicyBook, Slice
 from seawall.core.errors import Refused
 from seawall.core.scope import Principal, Tenant
@@ -25,7 +25,7 @@ from seawall.store.loader import Loader
 
 log = structlog.get_logger("seawall.access")
 
-Reason = Literal["no-permit", "forbidden", "evaluation-error", "unknown-obligation"]
+Reason = Literal["no-permit", "forbidden", "evaluation-error", "unknown-obligation", "approver"]
 _NAMED = re.compile(r"policy `([a-z0-9._-]+)`")
 
 
@@ -52,7 +52,15 @@ class StepUp:
     obligation: StepUpObligation
 
 
-Verdict = Allow | Deny | StepUp
+@dataclass(frozen=True, slots=True)
+class NeedsApproval:
+    """Go on only after somebody else approved exactly this; a fresh factor may be wanted besides, when it is used."""
+
+    policies: tuple[str, ...]
+    obligation: ApprovalObligation
+
+
+Verdict = Allow | Deny | StepUp | NeedsApproval
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,10 @@ class Engine:
             loader = self._loaders[model] = Loader(model)
         return loader
 
+    def model(self, type_name: str) -> type[Any] | None:
+        """The model behind a Cedar type that some ruling was made for."""
+        return next((model for model, resource in self._maps.items() if resource.type_name == type_name), None)
+
     def applies(self, model: type[Any], action: str) -> bool:
         """Whether the schema knows this action for this kind of object."""
         known = self.schema.actions.get(action)
@@ -144,16 +156,18 @@ class Engine:
         extra: Mapping[str, Any] | None = None,
         *,
         step_up: bool = False,
+        approved: bool = False,
     ) -> Verdict:
         """Decide one action of one person on one object.
 
         Args:
-            extra: context beside `now`, `auth` and `step_up`, already in Cedar's JSON form.
+            extra: context beside what Seawall fills in itself, already in Cedar's JSON form.
             step_up: whether a fresh factor was proven for exactly this action, and consumed.
+            approved: whether somebody else approved exactly this action, and that was consumed.
         """
-        verdict = self.decide_all(principal, ruling, (instance,), extra, step_up=step_up)[0]
-        if not step_up and isinstance(verdict, Deny) and ruling.slice.step_up and verdict.reason != "evaluation-error":
-            return self._obligation(principal, ruling, instance, extra, verdict)
+        verdict = self.decide_all(principal, ruling, (instance,), extra, step_up=step_up, approved=approved)[0]
+        if isinstance(verdict, Deny) and verdict.reason != "evaluation-error":
+            return self._obligation(principal, ruling, instance, extra, verdict, (step_up, approved))
         return verdict
 
     def decide_all(
@@ -164,10 +178,11 @@ class Engine:
         extra: Mapping[str, Any] | None = None,
         *,
         step_up: bool = False,
+        approved: bool = False,
     ) -> list[Verdict]:
         """Decide one action of one person on many objects, one verdict each; obligations are not asked for."""
         try:
-            answers = self._ask(principal, ruling, instances, extra or {}, step_up=step_up)
+            answers = self._ask(principal, ruling, instances, extra or {}, (step_up, approved))
         except (ValueError, TypeError) as error:
             # The type says enough: the message may quote values.
             self.alert(ruling, type(error).__name__)
@@ -180,8 +195,7 @@ class Engine:
         ruling: Ruling,
         instances: Sequence[Any],
         extra: Mapping[str, Any],
-        *,
-        step_up: bool,
+        met: tuple[bool, bool],
     ) -> list[Any]:
         resource = ruling.resource
         entities = [resource.entity(instance) for instance in instances]
@@ -189,7 +203,7 @@ class Engine:
             "principal": {"type": self.people.type_name, "id": str(principal.user_id)},
             "action": ruling.action_uid,
         }
-        context = ruling.context.build(principal, extra, step_up=step_up)
+        context = ruling.context.build(principal, extra, step_up=met[0], approved=met[1])
         if context:
             request["context"] = orjson.dumps(context).decode()
         known = self.people.of(principal).with_added_json_str(orjson.dumps(entities).decode())
@@ -210,22 +224,47 @@ class Engine:
             return Deny(reasons, "unknown-obligation")
         return Allow(reasons)
 
-    def _obligation(
+    def _obligation(  # noqa: PLR0917
         self,
         principal: Principal,
         ruling: Ruling,
         instance: Any,
         extra: Mapping[str, Any] | None,
         denial: Deny,
+        met: tuple[bool, bool],
     ) -> Verdict:
-        """Would a step-up turn this denial into an allow? Then it is what the determining policies oblige to."""
-        imagined = self.decide_all(principal, ruling, (instance,), extra, step_up=True)[0]
-        if not isinstance(imagined, Allow):
-            return denial
-        # A permit that waits for the factor, or a forbid that gives way to it.
-        determining = (*imagined.policies, *denial.policies)
+        """Would a step-up, an approval, or both turn this denial into an allow? Then that is what the determining
+        policies oblige to. What the person can do alone is asked for first; what takes longest, first of two.
+        """
+        step_up, approved = met
+        could_step, could_ask = ruling.slice.step_up and not step_up, ruling.slice.approval and not approved
+        for imagined_met in ((True, approved), (step_up, True), (True, True)):
+            if (imagined_met[0] != step_up and not could_step) or (imagined_met[1] != approved and not could_ask):
+                continue
+            if imagined_met == met:
+                continue
+            imagined = self.decide_all(
+                principal, ruling, (instance,), extra, step_up=imagined_met[0], approved=imagined_met[1]
+            )[0]
+            if isinstance(imagined, Allow):
+                # A permit that waits for it, or a forbid that gives way to it.
+                return self._demand(
+                    (*imagined.policies, *denial.policies), denial, approval=imagined_met[1] != approved
+                )
+        return denial
+
+    def _demand(self, determining: tuple[str, ...], denial: Deny, *, approval: bool) -> Verdict:
+        if approval:
+            asked = [self.book.approvals[name] for name in determining if name in self.book.approvals]
+            obligation = joint(asked) if asked else None
+            return NeedsApproval(determining, obligation) if obligation else denial
         demanded = [self.book.step_ups[name] for name in determining if name in self.book.step_ups]
         return StepUp(determining, strictest(demanded)) if demanded else denial
+
+    def notices(self, policies: Sequence[str]) -> list[tuple[str, str]]:
+        """`(policy, notice)` for each determining policy that wants the tenant to notice."""
+        known = self.book.notices
+        return [(name, known[name]) for name in policies if name in known] if known else []
 
     def alert(self, ruling: Ruling, kind: str, policies: tuple[str, ...] = ()) -> None:
         log.error(

@@ -17,12 +17,13 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute, Mount, Route
 
 from seawall.access.bodies import check_bodies, route_body
+from seawall.access.context import NOW
 from seawall.access.engine import Engine
 from seawall.access.listing import check_listable
-from seawall.access.may import REQUIREMENT_ATTR, Requirement
+from seawall.access.may import APPROVE, REQUIREMENT_ATTR, Requirement
 from seawall.access.scoped import SCOPE_ATTR
 from seawall.access.views import guarded_fields, views_in
-from seawall.core.decisions import DECISION_ATTR
+from seawall.core.decisions import BEARER_ATTR, DECISION_ATTR
 from seawall.core.errors import Refused
 
 
@@ -53,6 +54,7 @@ def _check_api_route(context: RouteContext, engine: Engine) -> None:
     decisions = _decisions(dependant)
     _exactly_one(decisions, where)
     _scope_after_decision(dependant, where)
+    _bearer_before_decision(dependant, where)
     check_bodies(dependant, where)
     requirement: Requirement | None = getattr(decisions[0], REQUIREMENT_ATTR, None)
     if requirement is not None:
@@ -103,6 +105,19 @@ def _scope_after_decision(dependant: Dependant, where: str) -> None:
             )
 
 
+def _bearer_before_decision(dependant: Dependant, where: str) -> None:
+    """`bearer()` is no decision, but the decision admits the caller: said later, it would say nothing."""
+    decided = False
+    for inner in _walk(dependant):
+        if hasattr(inner.call, BEARER_ATTR) and decided:
+            raise Refused(
+                f"{where}: bearer() stands after the decision",
+                why="the decision admits the caller, and refuses a token without proof before bearer() is read",
+                fix="put bearer(…) first: dependencies=[bearer(…), …] of the route or of its router",
+            )
+        decided = decided or hasattr(inner.call, DECISION_ATTR)
+
+
 def _check_requirement(requirement: Requirement, context: RouteContext, engine: Engine, where: str) -> None:
     try:
         ruling = engine.ruling(requirement.model, requirement.action)
@@ -126,13 +141,25 @@ def _check_requirement(requirement: Requirement, context: RouteContext, engine: 
             why="what is decided on must be what is done",
             fix=f"call the handler's parameter `body: {requirement.body.__name__}`",
         )
-    if ruling.slice.step_up and body is not None and requirement.body is None:
+    if (ruling.slice.step_up or ruling.slice.approval) and body is not None and requirement.body is None:
         raise Refused(
-            f"{where}: action {requirement.action!r} can demand a step-up, but may() is not told of the body",
+            f"{where}: action {requirement.action!r} can demand a confirmation, but may() is not told of the body",
             why="the approval would not be bound to what is done: one for $101 could buy $900",
             fix=f"say may({requirement.model.__name__}, {requirement.action!r}, context={body.__name__})",
         )
     ruling.context.check_claims(requirement.body, requirement.facts, where)
+    if ruling.slice.approval and engine.applies(requirement.model, APPROVE):
+        _check_approve(requirement, engine, where)
+
+
+def _check_approve(requirement: Requirement, engine: Engine, where: str) -> None:
+    context = engine.ruling(requirement.model, APPROVE).context
+    if not context.complete or context.reads - {NOW}:
+        raise Refused(
+            f'{where}: policies of the action "{APPROVE}" ask for more than who approves what, and when',
+            why="they are asked when somebody approves, and again when that is used, without a session of theirs",
+            fix=f'decide "{APPROVE}" by roles and the object; the context may hold now, and nothing else is read',
+        )
 
 
 def _path_names(context: RouteContext) -> set[str]:

@@ -79,8 +79,8 @@ class Visible(Generic[M]):
         transaction = await self._passage.begin()
         for offset in range(0, SCAN_ROWS_MAX, PAGE_ROWS):
             page = compiled(statement.limit(PAGE_ROWS).offset(offset))
-            found = await transaction.fetch(page.sql, *page.arguments())
-            for instance in self._allowed([loader.instance(row) for row in found]):
+            found = await loader.fetch(transaction, page.sql, page.arguments())
+            for instance in self._allowed(found):
                 if len(rows) == limit:
                     return rows
                 transaction.adopt(instance)

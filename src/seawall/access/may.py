@@ -21,8 +21,8 @@ from typing import Annotated, Any, get_args, get_origin
 from fastapi import Depends, Path, Request
 from pydantic import BaseModel
 
-from seawall.access.engine import Allow, Deny, Engine, Ruling, StepUp, Verdict
-from seawall.access.record import allowed, decision_event, resource_name, route_of
+from seawall.access.engine import Allow, Deny, Engine, NeedsApproval, Ruling, StepUp, Verdict
+from seawall.access.record import allowed, decision_event, noticed, resource_name, route_of
 from seawall.access.scoped import FactScope
 from seawall.access.values import Unconvertible
 from seawall.core.decisions import DECISION_ATTR, passage_of
@@ -35,6 +35,8 @@ REQUIREMENT_ATTR = "__seawall_requirement__"
 """The `Requirement` of a decision dependency, for the boot gate."""
 READ = "read"
 """The action whose permission tells a 403 from a 404."""
+APPROVE = "approve"
+"""If the schema has this action for an object, its policies say who of the asked roles may approve on which."""
 
 Facts = Callable[[Any, Any, Scope], Awaitable[Mapping[str, Any]]]
 Describe = Callable[[Any, Any], str | None]
@@ -67,6 +69,11 @@ def engine_of(passage: Passage) -> Engine:
     """The engine that `app.py` wired."""
     engine: Engine = passage.runtime.engine  # type: ignore[attr-defined]  # core cannot name a heading's class
     return engine
+
+
+def approvals_of(passage: Passage) -> Any:
+    """The `approvals.Approvals` that `app.py` wired."""
+    return passage.runtime.approvals  # type: ignore[attr-defined]  # core cannot name a heading's class
 
 
 async def caller(request: Request) -> Principal:
@@ -135,6 +142,8 @@ class _Decision:
         """The object, or a `Problem`."""
         requirement, passage = self.requirement, self.passage
         principal = await passage.require_principal()
+        if principal.break_glass is not None and passage.changes:
+            raise Forbidden("Break-glass reads; it changes nothing.", code="read-only")
         ruling = self.engine.ruling(requirement.model, requirement.action)
         instance = await self._loaded(principal, ruling)
         verdict: Verdict
@@ -145,12 +154,17 @@ class _Decision:
             verdict, extra = Deny((), "evaluation-error"), {}
         else:
             verdict = self.engine.decide(principal, ruling, instance, extra)
-        if isinstance(verdict, StepUp):
-            verdict = await self._stepped_up(principal, ruling, instance, extra, verdict)
+        if principal.break_glass is None:
+            approved = isinstance(verdict, NeedsApproval)
+            if isinstance(verdict, NeedsApproval):
+                verdict = await self._approved(principal, ruling, instance, extra, verdict)
+            if isinstance(verdict, StepUp):
+                verdict = await self._stepped_up(principal, ruling, instance, extra, verdict, approved=approved)
         if not isinstance(verdict, Allow):
             raise self._refusal(principal, ruling, instance, verdict)
         event = self._event(ruling, "allow", verdict.policies)
         allowed(passage, principal, event, f"{requirement.action} {ruling.resource.type_name}")
+        noticed(passage, event, self.engine.notices(verdict.policies))
         return instance
 
     async def _loaded(self, principal: Principal, ruling: Ruling) -> Any:
@@ -173,15 +187,39 @@ class _Decision:
             extra.update(ruling.context.facts(known, self.body))
         return extra
 
-    async def _stepped_up(
-        self, principal: Principal, ruling: Ruling, instance: Any, extra: dict[str, Any], wanted: StepUp
+    async def _approved(
+        self, principal: Principal, ruling: Ruling, instance: Any, extra: dict[str, Any], wanted: NeedsApproval
     ) -> Verdict:
-        """Go on with a live approval of exactly this; else ask for one."""
+        """Go on with a live approval of exactly this by somebody who may still give it; else say how to ask for one."""
+        intent = await self._intent(ruling, instance)
+        approvals = approvals_of(self.passage)
+        judged = self.engine.applies(self.requirement.model, APPROVE)
+        used = await approvals.consume(await self.passage.begin(), intent, wanted.obligation, anywhere=judged)
+        if used is None:
+            self.passage.events.append(self._event(ruling, "approval", wanted.policies, "approval"))
+            raise await approvals.draft(principal, intent, wanted.obligation)
+        if judged:
+            theirs = self.engine.ruling(self.requirement.model, APPROVE)
+            if not isinstance(self.engine.decide(used.approver(principal), theirs, instance), Allow):
+                return Deny(wanted.policies, "approver")
+        return self.engine.decide(principal, ruling, instance, extra, approved=True)
+
+    async def _stepped_up(
+        self,
+        principal: Principal,
+        ruling: Ruling,
+        instance: Any,
+        extra: dict[str, Any],
+        wanted: StepUp,
+        *,
+        approved: bool,
+    ) -> Verdict:
+        """Go on with a live confirmation of exactly this; else ask for one."""
         intent = await self._intent(ruling, instance)
         step_ups = self.passage.runtime.step_ups
         approval = await step_ups.consume(await self.passage.begin(), intent)
         if approval is not None:
-            return self.engine.decide(principal, ruling, instance, extra, step_up=True)
+            return self.engine.decide(principal, ruling, instance, extra, step_up=True, approved=approved)
         obligation = wanted.obligation
         self.passage.events.append(self._event(ruling, "step-up", wanted.policies, "step-up"))
         raise await step_ups.challenge(principal, intent, acr=obligation.acr, max_age_s=obligation.max_age_s)
@@ -206,21 +244,21 @@ class _Decision:
         )
 
     async def _resume(self) -> Resume | None:
-        """A person's form, to be posted again once it is approved. An API client repeats its request itself."""
+        """A person's form or page, to be sent again once it is approved. An API client repeats its request itself."""
+        query = self.request.url.query
+        if self.passage.method == "GET" and self.passage.wants_html:
+            asked = self.request.query_params.multi_items()
+            return _faithful(self.request.url.path, asked, "get")
         kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if self.passage.method != "POST" or kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
             return None
         form = await self.request.form()
-        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        if len(fields) != len(form.multi_items()):
-            return None  # a repeated field or a file cannot be repeated faithfully
-        query = self.request.url.query
-        return Resume(self.request.url.path + (f"?{query}" if query else ""), fields)
+        return _faithful(self.request.url.path + (f"?{query}" if query else ""), form.multi_items(), "post")
 
     def _refusal(
-        self, principal: Principal, ruling: Ruling, instance: Any, verdict: Deny | StepUp
+        self, principal: Principal, ruling: Ruling, instance: Any, verdict: Deny | StepUp | NeedsApproval
     ) -> Forbidden | NotFound:
-        reason = verdict.reason if isinstance(verdict, Deny) else "step-up"
+        reason = verdict.reason if isinstance(verdict, Deny) else "unmet-obligation"
         self.passage.events.append(self._event(ruling, "deny", verdict.policies, reason))
         # passage.decision stays unset: should the app swallow this error, gate C still holds the answer back
         if self.requirement.model is Tenant or self._visible(principal, instance):
@@ -245,6 +283,12 @@ class _Decision:
             policies=policies,
             reason=reason,
         )
+
+
+def _faithful(path: str, items: list[tuple[str, Any]], method: str) -> Resume | None:
+    """None for a repeated field or a file, which a form cannot repeat faithfully."""
+    fields = {name: value for name, value in items if isinstance(value, str)}
+    return Resume(path, fields, method) if len(fields) == len(items) else None
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,24 @@ from cedarpy import PolicySet
 
 from seawall.access.expressions import Est, Mentions, chains, mentions
 from seawall.access.files import read_text
-from seawall.access.obligations import KNOWN_ANNOTATIONS, STEP_UP, StepUpObligation, parse_step_up
+from seawall.access.obligations import (
+    KNOWN_ANNOTATIONS,
+    NOTIFY,
+    REQUIRES_APPROVAL,
+    STEP_UP,
+    ApprovalObligation,
+    StepUpObligation,
+    joint,
+    parse_approval,
+    parse_notice,
+    parse_step_up,
+)
 from seawall.access.schema import CedarSchema, CedarType, EntityRef, Record, read_schema
 from seawall.core.errors import Refused
 
 SCHEMA_FILE = "schema.cedarschema"
+STEP_UP_EXAMPLE = '@step_up("aal=2,max_age_s=300"), with an age of at most 3600 seconds'
+APPROVAL_EXAMPLE = '@requires_approval("role=finance|legal,lifetime_s=86400"), with 60 to 604800 seconds'
 _ID = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
 
@@ -56,6 +69,8 @@ class Slice:
     mentions: Mentions
     step_up: bool
     """Whether any of them could oblige to a step-up."""
+    approval: bool = False
+    """Whether any of them could oblige to somebody else's approval."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +89,19 @@ class PolicyBook:
             for policy in self.policies.values()
             if concerns(policy.est, self.schema, action, resource_type, principal_type)
         ]
+        demanded = [parse_approval(p.annotations[REQUIRES_APPROVAL] or "") for p in chosen if _demands_approval(p)]
+        if demanded and joint(demanded) is None:
+            raise Refused(
+                f'action "{action}": its policies demand approvals of roles that have none in common',
+                why="one approval satisfies all policies of an action, and nobody could give this one",
+                fix="name a role in @requires_approval that all of them name",
+            )
         return Slice(
             policies=policy_set({p.id: {**p.est, "action": {"op": "All"}} for p in chosen}),
             ids=frozenset(p.id for p in chosen),
             mentions=mentions([p.est for p in chosen]),
             step_up=any(STEP_UP in p.annotations for p in chosen),
+            approval=bool(demanded),
         )
 
     @cached_property
@@ -89,6 +112,20 @@ class PolicyBook:
             for policy in self.policies.values()
             if (text := policy.annotations.get(STEP_UP)) is not None
         }
+
+    @cached_property
+    def approvals(self) -> Mapping[str, ApprovalObligation]:
+        """The approval that each policy demands, if it demands one."""
+        return {
+            policy.id: parse_approval(text)
+            for policy in self.policies.values()
+            if (text := policy.annotations.get(REQUIRES_APPROVAL)) is not None
+        }
+
+    @cached_property
+    def notices(self) -> Mapping[str, str]:
+        """What each policy wants the tenant to notice, if it wants that."""
+        return {p.id: text for p in self.policies.values() if (text := p.annotations.get(NOTIFY)) is not None}
 
     @cached_property
     def unknown_obligations(self) -> frozenset[str]:
@@ -167,7 +204,7 @@ def _read_file(file: Path, text: str, schema: CedarSchema) -> Iterator[Policy]:
     policies = [_read_policy(file, position, est) for position, est in _in_order(document["staticPolicies"])]
     _validate(file, text, schema)
     for policy in policies:
-        _check_step_up(policy)
+        _check_obligations(policy)
         _check_reach(policy, schema)
         yield policy
 
@@ -227,31 +264,48 @@ def _validate(file: Path, text: str, schema: CedarSchema) -> None:
     )
 
 
-def _check_step_up(policy: Policy) -> None:
-    """`@step_up` and `context.step_up` belong together: one is the demand, the other where it takes effect."""
-    uses = ("context", ("step_up",)) in set(chains(policy.est))
-    text = policy.annotations.get(STEP_UP)
-    if text is None and STEP_UP not in policy.annotations:
+def _demands_approval(policy: Policy) -> bool:
+    return REQUIRES_APPROVAL in policy.annotations
+
+
+def _check_obligations(policy: Policy) -> None:
+    _check_obligation(policy, STEP_UP, "step_up", parse_step_up, STEP_UP_EXAMPLE)
+    _check_obligation(policy, REQUIRES_APPROVAL, "approved", parse_approval, APPROVAL_EXAMPLE)
+    if NOTIFY in policy.annotations:
+        _parsed(policy, NOTIFY, parse_notice, '@notify("large-refund"), in lower-case words with dashes')
+
+
+def _check_obligation(policy: Policy, name: str, flag: str, parse: Callable[[str], Any], example: str) -> None:
+    """`@step_up` and `context.step_up` belong together: one is the demand, the other where it takes effect.
+    Likewise `@requires_approval` and `context.approved`.
+    """
+    uses = ("context", (flag,)) in set(chains(policy.est))
+    if name not in policy.annotations:
         if uses:
             raise Refused(
-                f'{policy.file}: policy @id("{policy.id}") reads context.step_up without @step_up',
-                why="nobody could be asked for the factor it waits for",
-                fix='write @step_up("aal=2,max_age_s=300") above it',
+                f'{policy.file}: policy @id("{policy.id}") reads context.{flag} without @{name}',
+                why="nobody could be asked for what it waits for",
+                fix=f"write {example.partition(', with')[0]} above it",
             )
         return
     if not uses:
         raise Refused(
-            f'{policy.file}: policy @id("{policy.id}") has @step_up but never reads context.step_up',
-            why="it would allow without the factor it demands",
-            fix="add `context.step_up` to its condition",
+            f'{policy.file}: policy @id("{policy.id}") has @{name} but never reads context.{flag}',
+            why="it would decide without what it demands",
+            fix=f"add `context.{flag}` to its condition",
         )
+    _parsed(policy, name, parse, example)
+
+
+def _parsed(policy: Policy, name: str, parse: Callable[[str], Any], example: str) -> None:
+    text = policy.annotations[name] or ""
     try:
-        parse_step_up(text or "")
+        parse(text)
     except ValueError:
         raise Refused(
-            f'{policy.file}: policy @id("{policy.id}") has @step_up("{text or ""}")',
+            f'{policy.file}: policy @id("{policy.id}") has @{name}("{text}")',
             why="an obligation that is not understood cannot be carried out",
-            fix='write @step_up("aal=2,max_age_s=300"), with an age of at most 3600 seconds',
+            fix=f"write {example}",
         ) from None
 
 

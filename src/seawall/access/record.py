@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Request
 
-from seawall.core.events import Decision
+from seawall.core.events import Decision, Notice
 from seawall.core.scope import Decided, Passage, Principal
 
 ANY = "*"
@@ -33,7 +33,7 @@ def decision_event(
     *,
     action: str,
     resource: str,
-    effect: Literal["allow", "deny", "step-up"],
+    effect: Literal["allow", "deny", "step-up", "approval"],
     policies: tuple[str, ...] = (),
     reason: str = "",
 ) -> Decision:
@@ -51,9 +51,19 @@ def decision_event(
 
 
 def allowed(passage: Passage, principal: Principal, event: Decision, why: str) -> None:
-    """Let the answer out. A change is recorded with it; a plain read goes into the bounded batch."""
+    """Let the answer out. A change, or a read under break-glass, is recorded with it; a plain read goes into the
+    bounded batch.
+    """
     passage.decision = Decided("policy", why, event.action, event.policies)
-    if passage.changes:
+    if passage.changes or principal.break_glass is not None:
         passage.events.append(event)
     else:
         passage.runtime.note_read(principal, event)
+
+
+def noticed(passage: Passage, event: Decision, notices: list[tuple[str, str]]) -> None:
+    """Leave what `@notify` of a determining policy asks for: written with the change, or before a read is answered."""
+    passage.events += [
+        Notice(notice=notice, policy=policy, action=event.action, resource=event.resource, trace_id=passage.trace_id)
+        for policy, notice in notices
+    ]

@@ -51,6 +51,7 @@ class RegoBook(PolicyBook):
             ids=frozenset(self.policies),
             mentions=Mentions(frozenset(attributes), None, action=False),
             step_up=bool(self.step_ups),
+            approval=bool(self.approvals),
         )
 
 
@@ -131,8 +132,7 @@ class RegoEngine(Engine):
         ruling: Ruling,
         instances: Sequence[Any],
         extra: Mapping[str, Any],
-        *,
-        step_up: bool,
+        met: tuple[bool, bool],
     ) -> list[Any]:
         person = self.people.entity(principal)
         asked = {
@@ -142,7 +142,7 @@ class RegoEngine(Engine):
                 "roles": [role["id"] for role in person["parents"]],
             },
             "action": ruling.action,
-            "context": _plain(ruling.context.build(principal, extra, step_up=step_up)),
+            "context": _plain(ruling.context.build(principal, extra, step_up=met[0], approved=met[1])),
         }
         return [self._one({**asked, "resource": self._resource(ruling, instance)}) for instance in instances]
 

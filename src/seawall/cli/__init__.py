@@ -11,11 +11,15 @@ from seawall.cli.check import EPILOG as CHECK_EPILOG
 from seawall.cli.check import check
 from seawall.cli.demo import demo
 from seawall.cli.dev import dev
+from seawall.cli.keys import keys
 from seawall.cli.migrate import migrate
 from seawall.cli.new import new
 from seawall.cli.policy import policy_commands
 from seawall.cli.refusals import refusals_shown
+from seawall.cli.rotate import EPILOG as ROTATE_EPILOG
+from seawall.cli.rotate import rotate
 from seawall.cli.serve import serve
+from seawall.cli.staff import app as staff
 from seawall.cli.version import version
 
 EXIT_USAGE = 3
@@ -48,7 +52,10 @@ def application() -> typer.Typer:
     app.add_typer(policy_commands())
     app.command()(demo)
     app.command()(migrate)
+    app.add_typer(keys)
     app.command()(serve)
+    app.add_typer(staff)
+    app.command(epilog=ROTATE_EPILOG)(rotate)
     app.command()(version)
     return app
 

@@ -1,4 +1,4 @@
-"""Declarations that a route carries, one each: who may call it.
+"""Declarations that a route carries: who may call it (one each), and whether a token without proof is enough.
 
 `may()` lives in `seawall.access`, because it needs the policy engine. The two that need none live here, so that every
 heading can declare its own routes without importing another heading.
@@ -11,11 +11,14 @@ from typing import Any
 
 from fastapi import Depends, Request
 
-from seawall.core.errors import Refused
+from seawall.core.errors import Forbidden, Refused
 from seawall.core.scope import PASSAGE_KEY, Decided, Passage, Principal
 
 DECISION_ATTR = "__seawall_decision__"
 """Set on a dependency's callable; the boot gate counts exactly one of these on every route."""
+
+BEARER_ATTR = "__seawall_bearer__"
+"""Set on the callable of `bearer`. It is no decision: the boot gate wants one beside it, and after it."""
 
 WHY_LENGTH_MIN = 8
 
@@ -27,14 +30,18 @@ def passage_of(request: Request) -> Passage:
 
 
 def _declared(kind: str, why: str, decide: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
+    _reasoned(kind, why)
+    setattr(decide, DECISION_ATTR, kind)
+    return decide
+
+
+def _reasoned(kind: str, why: str) -> None:
     if len(why.strip()) < WHY_LENGTH_MIN:
         raise Refused(
             f"{kind}({why!r}) gives no reason",
             why="an exception to deny-by-default must say why it is one",
             fix=f'{kind}("menus are public")',
         )
-    setattr(decide, DECISION_ATTR, kind)
-    return decide
 
 
 def public(why: str) -> Any:
@@ -63,7 +70,27 @@ def self_service(why: str) -> Any:
     async def decide(request: Request) -> Principal:
         passage = passage_of(request)
         principal = await passage.require_principal()
+        if principal.break_glass is not None:
+            raise Forbidden("Break-glass reads what the policies name; this is somebody's own.")
         passage.decision = Decided("self-service", why)
         return principal
 
     return Depends(_declared("self_service", why, decide))
+
+
+def bearer(why: str) -> Any:
+    """This route also takes access tokens that are bound to no key. No decision: it stands beside the route's own.
+
+    Use it as `dependencies=[bearer("the old scanner cannot sign")]`. A token that is bound to a key needs its proof
+    here as everywhere (RFC 9449 §7.2).
+
+    Raises:
+        Refused: when `why` says nothing.
+    """
+    _reasoned("bearer", why)
+
+    async def allow(request: Request) -> None:
+        passage_of(request).bearer = why
+
+    setattr(allow, BEARER_ATTR, why)
+    return Depends(allow)

@@ -3,9 +3,11 @@
     SeawallError
     ├── Refused              the app must not start (or a command must not go on): for the developer
     └── Problem              an answer to the caller: RFC 9457 problem details, nothing else leaves
+        │                    (`ApprovalRequired` is a Forbidden that says how to ask)
         ├── BadRequest 400 · NotSignedIn 401 · Forbidden 403 · NotFound 404 · Conflict 409
         ├── TooLarge 413 · WrongContentType 415 · Unprocessable 422 · TooMany 429 · Unavailable 503
-        └── StepUpRequired 401      a fresh factor is wanted, RFC 9470
+        ├── StepUpRequired 401      a fresh factor is wanted, RFC 9470
+        └── ProofReplayed 401       a DPoP proof was used before, RFC 9449
 
 A `Refused` says *what* happened, *why* it matters and the one-line *fix*. A `Problem` carries a stable `code` and a
 short `detail` that is safe to show; the trace id is added at the edge. Neither ever carries rows, policies or personal
@@ -14,7 +16,7 @@ data.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SeawallError(Exception):
@@ -50,6 +52,10 @@ class Problem(SeawallError):
         self.problem_code = code or self.code
         self.extra = extra or {}
         self.headers: dict[str, str] = {}
+        self.location = ""
+        """Where a person's browser goes instead of an error page."""
+        self.events: tuple[Any, ...] = ()
+        """Audit events (`core.events.Event`) that the wall records with the refusal."""
 
 
 class BadRequest(Problem):
@@ -116,6 +122,45 @@ class Unavailable(Problem):
     status = 503
     code = "unavailable"
     title = "Temporarily unavailable"
+
+
+class ProofReplayed(Problem):
+    """A DPoP proof works once (RFC 9449 §11.1)."""
+
+    status = 401
+    code = "invalid-dpop-proof"
+    title = "The proof of possession is not valid"
+
+    def __init__(self) -> None:
+        super().__init__("This proof was used before; make a new one for each request.")
+        self.headers["WWW-Authenticate"] = 'DPoP error="invalid_dpop_proof", algs="ES256"'
+
+
+class ApprovalRequired(Forbidden):
+    """The action is possible for this person, but only with the approval of somebody else for exactly this.
+
+    The denial carries what is needed to ask for it (AuthZEN's access-request profile); people are sent to a page that
+    asks for them.
+
+    Args:
+        request_id: names the draft, which the server holds, bound to the person and to the exact action.
+        roles: who could approve.
+        expires_at: until when it can be asked for, ISO 8601.
+    """
+
+    code = "approval-required"
+    title = "This needs somebody else's approval"
+
+    def __init__(self, request_id: str, *, roles: list[str], expires_at: str) -> None:
+        asked = {
+            "endpoint": "/access/requests",
+            "template": {"binding_token": request_id, "reason": ""},
+            "binding_token": request_id,
+            "expires_at": expires_at,
+            "roles": roles,
+        }
+        super().__init__("Somebody else has to approve exactly this first.", extra={"access_request": asked})
+        self.location = f"/access/requests/{request_id}"
 
 
 class StepUpRequired(Problem):

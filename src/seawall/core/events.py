@@ -40,6 +40,38 @@ class SignOut(Event):
     everywhere: bool = False
 
 
+class ClientGrant(Event):
+    """A person let an API client in, or it lost that: `granted`, `revoked` (with all its tokens), or one token of it.
+
+    `reason` is a code such as `refresh-reuse`, `code-replay`, `wrong-key` or `client`.
+    """
+
+    kind = "identity.client-grant"
+    user_id: str
+    client_id: str
+    grant_id: str
+    step: Literal["granted", "denied", "revoked", "token-revoked", "refused"]
+    reason: str = ""
+
+
+class ProviderLogout(Event):
+    """A provider ended sessions that it had vouched for (back-channel logout). `reason` says why it was refused."""
+
+    kind = "identity.provider-logout"
+    provider: str
+    sessions_ended: int = 0
+    reason: str = ""
+
+
+class Link(Event):
+    """An account at one more provider was linked to a person, or taken from them."""
+
+    kind = "identity.link"
+    user_id: str
+    provider: str
+    change: Literal["linked", "unlinked"]
+
+
 class FactorChange(Event):
     """A second factor was enrolled or removed."""
 
@@ -47,6 +79,28 @@ class FactorChange(Event):
     user_id: str
     factor: Literal["totp"]
     change: Literal["enrolled", "removed"]
+
+
+class Device(Event):
+    """A session was bound to a key of its browser, a proof did not bind it, or one by another key ended it."""
+
+    kind = "identity.device"
+    user_id: str
+    session_id: str
+    step: Literal["bound", "refused", "revoked"]
+    reason: str = ""
+
+
+class Risk(Event):
+    """How unusual a sign-in is, or a request of a session compared with its sign-in. `reasons` are codes."""
+
+    kind = "identity.risk"
+    user_id: str
+    session_id: str
+    at: Literal["sign-in", "request"]
+    score: int
+    reasons: tuple[str, ...] = ()
+    effect: Literal["none", "notify", "step-up"] = "none"
 
 
 class StepUp(Event):
@@ -66,10 +120,44 @@ class Decision(Event):
     kind = "access.decision"
     action: str
     resource: str
-    effect: Literal["allow", "deny", "step-up"]
+    effect: Literal["allow", "deny", "step-up", "approval"]
     policies: tuple[str, ...] = ()
     reason: str = ""
     route: str = ""
+
+
+class Approval(Event):
+    """Somebody asked for another's approval, or it was decided, withdrawn or used. `digest` is of what exactly."""
+
+    kind = "access.approval"
+    request_id: str
+    requester_id: str
+    approver_id: str = ""
+    action: str
+    digest: str
+    step: Literal["asked", "approved", "refused", "withdrawn", "consumed"]
+
+
+class Notice(Event):
+    """Something happened of which a policy says `@notify("…")`: for the tenant to look at."""
+
+    kind = "access.notice"
+    notice: str
+    policy: str
+    action: str
+    resource: str
+
+
+class BreakGlass(Event):
+    """A step in the life of platform staff's grant to read in a tenant. Written into that tenant's log.
+
+    What was read under it are events of the kind `access.break-glass-read`, which the database writes itself.
+    """
+
+    kind = "access.break-glass"
+    grant_id: str
+    staff_id: str
+    step: Literal["requested", "approved", "refused", "entered", "ended"]
 
 
 class Grant(Event):
@@ -99,3 +187,31 @@ class LostReads(Event):
     kind = "audit.lost-reads"
     outcome: Outcome = "failure"
     count: int
+
+
+class TenantKeyChange(Event):
+    """A tenant's keys changed. `version` is the data key's, or the key-encryption key's for `rewrapped`."""
+
+    kind = "privacy.tenant-key"
+    tenant: str
+    change: Literal["created", "rotated", "rewrapped", "retired", "destroyed"]
+    version: int = 0
+
+
+class Resealed(Event):
+    """Rows of one table were sealed anew under a newer data key; nothing that they say has changed."""
+
+    kind = "privacy.resealed"
+    table: str
+    rows: int
+    version: int
+
+
+class SealFailure(Event):
+    """A sealed value did not open in its cell: it was altered or moved, or its key is not accepted any more."""
+
+    kind = "privacy.seal"
+    outcome: Outcome = "failure"
+    column: str
+    object_id: str
+    reason: str

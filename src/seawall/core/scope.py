@@ -7,6 +7,7 @@ Handlers never see it: they get a `Scope`, which offers only what a decided requ
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from seawall.core.sealing import TenantKeys
     from seawall.core.stepup import StepUps
 
 T = TypeVar("T")
 
 PASSAGE_KEY = "seawall.passage"
 """The key of the `Passage` in the ASGI scope."""
+
+
+BREAK_GLASS_ROLE = "breakglass"
+"""The only role that policies know platform staff by. Nobody is a member under it: the database refuses one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,19 @@ class Assurance:
 
 
 @dataclass(frozen=True, slots=True)
+class Trail:
+    """Where a session comes from: its sign-in's values, which never change, and what was noticed since.
+
+    `origin` is `platform network country asn`, each possibly empty, as `seawall.sessions.origin` writes them.
+    """
+
+    origin: str
+    strayed: tuple[str, ...] = ()
+    away_network: bytes | None = None
+    away_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A person admitted by the database. Only `store` makes one, from a live session.
 
@@ -67,6 +86,9 @@ class Principal:
     memberships: tuple[Membership, ...]
     assurance: Assurance
     context: str = field(repr=False)
+    break_glass: UUID | None = None
+    """The grant under which platform staff read in a tenant that is not theirs; None for everybody else."""
+    trail: Trail | None = field(default=None, repr=False)
 
     @property
     def roles(self) -> frozenset[str]:
@@ -107,6 +129,22 @@ class SessionToken:
         return await runtime.admit(self.token_hash)
 
 
+@dataclass(frozen=True, slots=True)
+class GrantUse:
+    """One use of a verified access token: what the database still has to say yes to.
+
+    `secret` is derived from the grant's id by the app's key; `proof` is the SHA-256 that stands for the DPoP proof,
+    None where the route takes a bearer token.
+    """
+
+    secret: bytes = field(repr=False)
+    token_id: UUID
+    epoch: int
+    kid: str
+    generation: int
+    proof: bytes | None = None
+
+
 class Transaction(Protocol):
     """One tenant-scoped database transaction: its `BEGIN` carried the signed context. Implemented by `store.Lease`."""
 
@@ -129,6 +167,12 @@ class Transaction(Protocol):
         """The ORM session that rides on this transaction; opened at the first call."""
         ...
 
+    async def keys(self, envelopes: Iterable[bytes] = ()) -> TenantKeys | None:
+        """The tenant's keys for sealed columns, asked for anew when one of these envelopes names a version that is not
+        known yet. They may be locked. None where the app has no keyring.
+        """
+        ...
+
 
 class Query(Protocol[T]):
     """A prepared query. Implemented by `store.Prepared`."""
@@ -146,8 +190,23 @@ class Runtime(Protocol):
         """An HTML page from a template, auto-escaped, with this response's nonce."""
         ...
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        """ONE round trip: the live session behind the token's SHA-256, or None."""
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        """ONE round trip: the live session behind the token's SHA-256, or None.
+
+        A session that is bound to a device is live only together with `device_hash`, the SHA-256 of its bound cookie.
+        """
+        ...
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        """ONE round trip: the live grant behind a verified access token, or None.
+
+        Raises:
+            ProofReplayed: its proof was used before.
+        """
+        ...
+
+    async def enter_break_glass(self, staff: Principal, grant_id: UUID) -> Principal | None:
+        """A staff person in the tenant of their live grant, or None when it does not hold."""
         ...
 
     async def begin(self, principal: Principal) -> Transaction:
@@ -182,8 +241,12 @@ class Passage:
     wants_html: bool
     credential: Credential | None = None
     """Set by identity's part of the wall."""
+    bearer: str = ""
+    """Why this route takes tokens without a proof of possession; set by `bearer(…)` before the decision."""
     principal: Principal | None = None
     admitted: bool = False
+    renewable: bool = False
+    """The browser was just told to renew a credential: the same navigation, once more, may succeed."""
     decision: Decided | None = None
     transaction: Transaction | None = None
     events: list[Event] = field(default_factory=list)

@@ -19,10 +19,11 @@ from seawall.core.scope import Principal, Transaction
 
 @dataclass(frozen=True)
 class Resume:
-    """How a person's browser repeats the request once it is approved: a same-origin form post."""
+    """How a person's browser repeats the request once it is approved: a same-origin form."""
 
     path: str
     fields: dict[str, str]
+    method: str = "post"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class Intent:
         """SHA-256 over the canonical JSON (sorted keys, UTF-8, no spaces) of action, resource and params."""
         canonical = orjson.dumps([self.action, self.resource, self.params], option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).digest()
+
+    @cached_property
+    def seen_digest(self) -> bytes:
+        """SHA-256 over the digest and the sentence: who approves for somebody else approves what they read, so when the
+        server would say something else by now (another price, another rest), it is no longer that.
+        """
+        return hashlib.sha256(self.digest + self.summary.encode()).digest()
 
 
 class StepUps(Protocol):

@@ -39,11 +39,23 @@ class Transit(Protocol):
     """Keys inside the vault: key-encryption keys that wrap data keys. AES-256-GCM with associated data."""
 
     async def create(self, key: str) -> None:
-        """Make a key, unless it is there."""
+        """Make a key, unless it is there. A destroyed one can be made anew, and opens nothing of the old one."""
+        ...
+
+    async def version(self, key: str) -> int:
+        """The number of a key's newest version.
+
+        Raises:
+            KeyDestroyed: there is no such key.
+        """
         ...
 
     async def wrap(self, key: str, plain: bytes, *, context: bytes) -> str:
-        """Encrypt a data key under the newest version of `key`; `context` is its associated data."""
+        """Encrypt a data key under the newest version of `key`; `context` is its associated data.
+
+        Raises:
+            KeyDestroyed: there is no such key; none is made by the way.
+        """
         ...
 
     async def unwrap(self, key: str, wrapped: Sequence[str], *, context: bytes) -> list[bytes]:
@@ -51,16 +63,21 @@ class Transit(Protocol):
 
         Raises:
             KeyDestroyed: there is no such key any more. VaultUnavailable: the vault does not answer.
-            ValueError: a ciphertext is not of this key and context.
+            ValueError: a ciphertext is not of this key and context, or its version has been retired.
         """
         ...
 
     async def rotate(self, key: str) -> int:
-        """Add a version; gives its number."""
+        """Add a version; gives its number. Only an operator may, as with `retire` and `destroy`."""
         ...
 
     async def rewrap(self, key: str, wrapped: Sequence[str], *, context: bytes) -> list[str]:
-        """Re-encrypt data keys under the newest version without showing them to us."""
+        """Re-encrypt data keys under the newest version. They pass through this process: transit's own `rewrap` cannot
+        open what is bound to associated data.
+
+        Raises:
+            As `unwrap`.
+        """
         ...
 
     async def retire(self, key: str, *, oldest_version: int) -> None:
@@ -78,10 +95,22 @@ class Vault(Protocol):
     @property
     def transit(self) -> Transit: ...
 
-    async def read(self, name: str) -> Secret | None:
-        """The newest version of a secret of this app, or None."""
+    async def read(self, name: str, *, version: int | None = None) -> Secret | None:
+        """The newest version of a secret of this app, or the one asked for; None when it is not there or retired."""
         ...
 
-    async def write(self, name: str, values: Mapping[str, str]) -> int:
-        """Add a version; gives its number. Older versions stay until they are retired."""
+    async def write(self, name: str, values: Mapping[str, str], *, expected: int | None = None) -> int:
+        """Add a version; gives its number. Older versions stay until they are retired. Only an operator may.
+
+        Raises:
+            ValueError: the newest version is not `expected` (0: none) any more: somebody else was faster.
+        """
+        ...
+
+    async def versions(self, name: str) -> list[int]:
+        """The numbers of the versions that can still be read, oldest first."""
+        ...
+
+    async def retire(self, name: str, *, oldest_version: int) -> None:
+        """Destroy the versions older than this, for good. Only an operator may."""
         ...

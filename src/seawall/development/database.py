@@ -14,7 +14,7 @@ import asyncpg
 from seawall.settings import Settings
 from seawall.store.embedded import EmbeddedServer
 from seawall.store.migrate import AppTables, migrate
-from seawall.store.roles import APP, IDENTITY, MIGRATOR, WORKER, database_statements, ensure_roles
+from seawall.store.roles import APP, BREAKGLASS, IDENTITY, MIGRATOR, WORKER, database_statements, ensure_roles
 
 SCRATCH_PREFIX = "scratch_"
 
@@ -35,13 +35,14 @@ class DevelopmentDatabase:
         return self.server.dsn(self.name, role)
 
     def environment(self) -> dict[str, str]:
-        """What the app's process needs to find it."""
+        """What the app's process needs to find it; the passwords come from the vault."""
         return {
-            "SEAWALL_DATABASE__URL": self.url(APP),
-            "SEAWALL_DATABASE__IDENTITY_URL": self.url(IDENTITY),
-            "SEAWALL_DATABASE__MIGRATOR_URL": self.url(MIGRATOR),
-            "SEAWALL_DATABASE__WORKER_URL": self.url(WORKER),
-        }
+            f"SEAWALL_DATABASE__{name}": self.server.address(self.name, role)
+            for name, role in {
+                "URL": APP, "IDENTITY_URL": IDENTITY, "MIGRATOR_URL": MIGRATOR, "WORKER_URL": WORKER,
+                "BREAK_GLASS_URL": BREAKGLASS,
+            }.items()
+        }  # fmt: skip
 
     async def create(self) -> bool:
         """Make roles and database where they are missing. Gives whether the database is new."""
@@ -79,11 +80,12 @@ async def _sweep(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE $1", SCRATCH_PREFIX + "%")
     for (name,) in rows:
         pid = name.removeprefix(SCRATCH_PREFIX).partition("_")[0]
-        if pid.isdigit() and not _alive(int(pid)):
+        if pid.isdigit() and not process_lives(int(pid)):
             await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-def _alive(pid: int) -> bool:
+def process_lives(pid: int) -> bool:
+    """Whether there is a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -44,6 +44,7 @@ class Persona:
 class SownTenant:
     id: UUID
     name: str
+    slug: str
     objects: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -56,13 +57,14 @@ class Sow:
         self.tenants: dict[UUID, SownTenant] = {}
         self.personas: dict[str, Persona] = {}
         self._people: dict[UUID, Persona] = {}
+        self.staff: list[Persona] = []
 
     async def tenant(self, slug: str, name: str) -> UUID:
         """A tenant; gives its id."""
         tenant_id: UUID = await self._owner.fetchval(
             "INSERT INTO seawall.tenants (slug, name) VALUES ($1, $2) RETURNING id", slug, name
         )
-        self.tenants[tenant_id] = SownTenant(tenant_id, name)
+        self.tenants[tenant_id] = SownTenant(tenant_id, name, slug)
         return tenant_id
 
     async def person(
@@ -96,6 +98,15 @@ class Sow:
             await audit.append_as(self._owner, [grant], tenant_id=tenant_id)
             await identity.add_development_account(self._owner, user_id, email=email, password=password)
         self._people[user_id] = Persona(name, tenant_id, user_id, role, email, password)
+        return user_id
+
+    async def staff_person(self, name: str, email: str, *, password: str = DEVELOPMENT_PASSWORD) -> UUID:
+        """Somebody of the platform's own staff, who may ask for break-glass; with a development account."""
+        async with self._owner.transaction():
+            user_id: UUID = await self._owner.fetchval("SELECT seawall.add_staff($1, $2)", email, name)
+            tenant_id = await self._owner.fetchval("SELECT id FROM seawall.tenants WHERE slug = 'seawall-staff'")
+            await identity.add_development_account(self._owner, user_id, email=email, password=password)
+        self.staff.append(Persona(name, tenant_id, user_id, "platform_staff", email, password))
         return user_id
 
     async def add(self, tenant_id: UUID, rows: Iterable[Any], *, events: Sequence[Event] = ()) -> list[Any]:

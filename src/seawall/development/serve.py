@@ -20,12 +20,14 @@ from typing import Any
 import asyncpg
 import uvicorn
 
-from seawall.app import import_app
+from seawall.app import Seawall, import_app
 from seawall.core.errors import Refused
 from seawall.development.certificates import Certificates, ensure
 from seawall.development.database import DevelopmentDatabase, development_database
 from seawall.development.seeding import Sow
 from seawall.development.target import target_document, write_target
+from seawall.development.vault import DevelopmentVault, development_vault
+from seawall.privacy import keyring
 from seawall.settings import SETTINGS_FILE, Settings
 from seawall.store.database import Database
 from seawall.store.migrate import AppTables
@@ -80,8 +82,14 @@ def serve(
     listening = _listen(port)
     certificates = ensure(settings.state_directory / "certificates")
     say("certificates: a development CA for localhost")
-    with development_database(settings, scratch=scratch) as database:
-        _run_loop(_Dev(settings, database, certificates, listening, scratch, started, say, ready, parent).serve())
+    with (
+        development_database(settings, scratch=scratch) as database,
+        development_vault(settings, database, scratch=scratch) as vault,
+    ):
+        say("vault: an embedded OpenBao; the app's keys and passwords are there")
+        _run_loop(
+            _Dev(settings, database, vault, certificates, listening, scratch, started, say, ready, parent).serve()
+        )
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -99,6 +107,7 @@ class _Dev:
 
     settings: Settings
     database: DevelopmentDatabase
+    vault: DevelopmentVault
     certificates: Certificates
     listening: socket.socket
     scratch: bool
@@ -110,16 +119,19 @@ class _Dev:
     """Who started us; a scratch app ends with it."""
 
     async def serve(self) -> None:
-        os.environ.update(self.database.environment())
+        os.environ.update(self.database.environment() | self.vault.environment())
         os.environ["SEAWALL_ROOT"] = str(self.settings.root)
+        if not self.scratch:  # a scratch app is judged, and logs as production does
+            os.environ.setdefault("SEAWALL_WEB__LOG_EXCEPTION_TEXT", "true")
         app = import_app(self.settings)
         app.state.seawall.check_routes()  # first: what a route lacks is known without any database
         try:
             fresh = await self.database.create()
             self.say(f"database: {self.database.name} on the embedded PostgreSQL")
+            await self.vault.give_passwords(self.database)
             await self.database.migrate(AppTables(self.settings.root / "migrations", Tenanted.metadata))
             self.say("migrations: up to date, every table walled")
-            sow = await _seed(self.settings, self.database) if fresh else None
+            sow = await _seed(app.state.seawall, self.database, staff=self.scratch) if fresh else None
             if sow is not None:
                 self.say(f"seed: {len(sow.tenants)} tenants, {len(sow.personas)} personas")
             orphaned = asyncio.create_task(_end_with(self.parent)) if self.scratch else None
@@ -134,7 +146,14 @@ class _Dev:
         base_url = f"https://localhost:{self.listening.getsockname()[1]}"
         target = os.environ.get(TARGET_FILE_VARIABLE)
         if target and self.scratch and sow is not None:
-            document = target_document(self.settings, base_url, self.certificates, self.database, sow)
+            document = target_document(
+                self.settings,
+                base_url,
+                certificates=self.certificates,
+                database=self.database,
+                vault=self.vault,
+                sow=sow,
+            )
             write_target(Path(target), document)
         self.ready(Running(base_url, self.database, self.certificates, sow, time.monotonic() - self.started))
 
@@ -148,16 +167,24 @@ async def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _seed(settings: Settings, database: DevelopmentDatabase) -> Sow | None:
-    if not settings.app.seed:
+STAFF = (("Sasha Quinn", "staff@platform.example"), ("Toni Vale", "staff2@platform.example"))
+"""Platform staff of scratch databases, for the judge and for tests. Any other database begins with none."""
+
+
+async def _seed(sea: Seawall, database: DevelopmentDatabase, *, staff: bool) -> Sow | None:
+    if not sea.settings.app.seed:
         return None
-    module_name, _, function = settings.app.seed.partition(":")
+    module_name, _, function = sea.settings.app.seed.partition(":")
     seed = getattr(importlib.import_module(module_name), function or "seed")
     owner = await asyncpg.connect(database.owner_url)
     pools = await Database.open(database.url(APP), database.url(IDENTITY), size=2)
     try:
         sow = Sow(owner, pools)
-        await seed(sow)
+        async with sea.secrets.running(), keyring(database.url(APP), sea.vault.transit, listening=False) as ring:
+            pools.use(ring)
+            await seed(sow)
+        for name, email in STAFF if staff else ():
+            await sow.staff_person(name, email)
     except BaseException:
         await pools.close()
         await owner.close()

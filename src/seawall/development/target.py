@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from seawall.core.events import SealFailure
 from seawall.development.certificates import Certificates
 from seawall.development.database import DevelopmentDatabase
-from seawall.development.seeding import Sow
+from seawall.development.seeding import Persona, Sow
+from seawall.development.vault import DevelopmentVault
+from seawall.secrets import OPERATOR, Mounts
 from seawall.settings import Settings
-from seawall.store.roles import APP
+from seawall.store.roles import APP, IDENTITY
+from seawall.store.sealed import doors_of, sealed_models
 from seawall.store.walls import APP_SCHEMA
 
 TARGET_VERSION = 1
 
 
 def target_document(
-    settings: Settings, base_url: str, certificates: Certificates, database: DevelopmentDatabase, sow: Sow
+    settings: Settings,
+    base_url: str,
+    *,
+    certificates: Certificates,
+    database: DevelopmentDatabase,
+    vault: DevelopmentVault,
+    sow: Sow,
 ) -> dict[str, Any]:
     """The target file's content."""
     return {
@@ -41,6 +52,7 @@ def target_document(
             "audit_query": "SELECT id, tx, at, tenant_id, user_id, session_id, kind, outcome, body"
             " FROM seawall.audit_events ORDER BY id",
         },
+        "sealed": _sealed(database, vault),
         "sign_in": {
             "start": "/auth/sign-in?provider=dev",
             "callback": "/auth/callback/dev",
@@ -51,22 +63,86 @@ def target_document(
             "sign_out": "/auth/sign-out",
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
+            "known_cookie": "__Host-sw_known",
         },
+        **_api(settings),
+        "secrets": _secrets(settings, database, vault),
+        "process_id": os.getpid(),
         "tenants": [
-            {"id": str(tenant.id), "name": tenant.name, "objects": tenant.objects} for tenant in sow.tenants.values()
+            {"id": str(tenant.id), "name": tenant.name, "slug": tenant.slug, "objects": tenant.objects}
+            for tenant in sow.tenants.values()
         ],
-        "personas": [
-            {
-                "name": persona.name,
-                "tenant": str(persona.tenant_id),
-                "role": persona.role,
-                "user_id": str(persona.user_id),
-                "login": persona.login,
-                "password": persona.password,
-                "objects": persona.objects,
+        "personas": [_persona(persona) for persona in sow.personas.values()],
+        "staff": [_persona(person) for person in sow.staff],
+    }
+
+
+def _persona(persona: Persona) -> dict[str, Any]:
+    return {
+        "name": persona.name,
+        "tenant": str(persona.tenant_id),
+        "role": persona.role,
+        "user_id": str(persona.user_id),
+        "login": persona.login,
+        "password": persona.password,
+        "objects": persona.objects,
+    }
+
+
+_PLANT_KEY = """INSERT INTO seawall.signing_keys (kid, public, sealed, signs_from)
+VALUES ($1, $2::text::jsonb, '\\xff', now() + interval '1 day') ON CONFLICT DO NOTHING"""
+"""As a key that is published and does not sign yet: the app reads tokens by it and writes none."""
+
+
+def _api(settings: Settings) -> dict[str, Any]:
+    """The first client that the app declares and that has somewhere to return to."""
+    for name, client in settings.identity.clients.items():
+        for uri in client.redirect_uris:
+            loopback = uri.startswith("http://127.0.0.1/")
+            return {
+                "api": {
+                    "metadata": "/.well-known/oauth-authorization-server",
+                    "client_id": name,
+                    "client_secret": client.secret.get_secret_value() if client.secret else "",
+                    "redirect_uri": uri.replace("127.0.0.1/", "127.0.0.1:53682/", 1) if loopback else uri,
+                    "plant_key": _PLANT_KEY,
+                }
             }
-            for persona in sow.personas.values()
-        ],
+    return {}
+
+
+def _sealed(database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str, Any]:
+    """The sealed columns, and the operator's commands that change the keys they are under."""
+    columns = [f"{APP_SCHEMA}.{door.label.text}" for model in sealed_models for door in doors_of(model)]
+    environment = database.environment() | vault.environment(OPERATOR)
+    keys = [sys.executable, "-m", "seawall", "keys"]
+    return {
+        "columns": sorted(columns),
+        "keys_table": "seawall.tenant_keys",
+        "keys_query": "SELECT tenant_id::text AS tenant, state, wrapped FROM seawall.tenant_keys",
+        "broken_kind": SealFailure.kind,
+        "rotate": {"argv": [*keys, "rotate", "{tenant}"], "env": environment},
+        "destroy": {"argv": [*keys, "destroy", "{tenant}", "--confirm", "{slug}"], "env": environment},
+    }
+
+
+def _secrets(settings: Settings, database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str, Any]:
+    mounts = Mounts(vault.prefix)
+    identities = {
+        name: {"role_id": one.role_id, "secret_id_file": str(one.secret_id_file)} for name, one in vault.roles.items()
+    }
+    return {
+        "address": vault.server.address,
+        "ca_file": str(vault.server.ca_file),
+        "kv": mounts.kv,
+        "transit": mounts.transit,
+        "database": vault.database_mount,
+        **identities,
+        "roles": {role: database.server.address(database.name, role) for role in (APP, IDENTITY)},
+        "rotate": ["seawall", "rotate"],
+        "rotate_env": database.environment()
+        | vault.environment(OPERATOR)
+        | {"SEAWALL_ROOT": str(settings.root.resolve())},
     }
 
 

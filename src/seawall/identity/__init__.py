@@ -1,8 +1,11 @@
 """identity: who is calling.
 
-    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE (providers, tokens,
-    transactions) development/    the embedded provider of the first run
+    sign_in         /auth/sign-in → provider → /auth/callback: OIDC code flow with PKCE
+    identities      linking further providers; logout: a provider ends its sessions (back-channel)
+    development/    the embedded provider of the first run
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
+    clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
+    devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
     totp, stepup    the second factor, and approvals bound to one exact action
     people          roles of the caller's tenant
 
@@ -12,30 +15,43 @@ Start at `sign_in.SignInRoutes.callback`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
 from seawall.core.errors import Refused
+from seawall.core.master import MasterSecret
 from seawall.identity.account import AccountRoutes
+from seawall.identity.clients import Clients
 from seawall.identity.cookies import SessionCookie
 from seawall.identity.desk import Desk, IdentityDatabase
 from seawall.identity.development import ISSUER, DevelopmentProvider, add_development_account
+from seawall.identity.devices import bindings
+from seawall.identity.devices.challenges import Challenges
+from seawall.identity.devices.instructions import Offer
+from seawall.identity.devices.routes import DeviceRoutes
 from seawall.identity.fetching import Fetcher
+from seawall.identity.identities import IdentityRoutes
+from seawall.identity.logout import BackChannelRoutes
 from seawall.identity.people import Member, People
-from seawall.identity.providers import Provider
-from seawall.identity.sealing import Seal, master_secret
+from seawall.identity.providers import ClientSecret, Provider, Trust
+from seawall.identity.resealing import Resealer, SealedColumn
+from seawall.identity.risk.arrivals import Arrivals
+from seawall.identity.risk.places import Places
+from seawall.identity.risk.watch import Watch
+from seawall.identity.sealing import Seal
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
 from seawall.identity.stepup_pages import StepUpRoutes
 from seawall.identity.throttle import Throttle
 from seawall.identity.totp import Factors
 from seawall.identity.totp_pages import TotpRoutes
-from seawall.settings import Settings
+from seawall.settings import IdentitySection, Settings
 
 __all__ = ["TEMPLATES", "Identity", "Member", "People", "SessionCookie", "add_development_account", "include"]
 
@@ -60,12 +76,18 @@ class Identity:
     step_ups: DatabaseStepUps
     people: People
     router: APIRouter
-    middleware: type[SessionCookie]
+    clients: Clients
+    middleware: Callable[[Any], Any]
+    """The ASGI layers that find a request's credential: the cookie's, and inside it the token's."""
     providers: dict[str, Provider]
+    reseal: Resealer
+    _start: Callable[[], Awaitable[None]]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """For the life of the process; closes connections to providers at its end."""
+        """For the life of the process: reads the keys of tokens, closes connections to providers at its end."""
+        await self._start()
+        await self.clients.open()
         try:
             yield
         finally:
@@ -73,33 +95,84 @@ class Identity:
                 await provider.close()
 
 
-def include(app: FastAPI, *, settings: Settings, database: Callable[[], IdentityDatabase]) -> Identity:
+def include(
+    app: FastAPI,
+    *,
+    settings: Settings,
+    database: Callable[[], IdentityDatabase],
+    master: MasterSecret,
+    client_secret: Callable[[str, str | None], ClientSecret] | None = None,
+    unbound_paths: tuple[str, ...] = (),
+) -> Identity:
     """Add identity's routes to the app.
+
+    Args:
+        app: the app.
+        settings: the app's.
+        database: opens later.
+        master: what small secrets are sealed under.
+        client_secret: gives, for a provider's name and what settings hold, where our secret there comes from; by
+            default what settings hold.
+        unbound_paths: where nobody's data is (static files): a device-bound browser asks for them without its key.
 
     Raises:
         Refused: a provider is misconfigured, or is the development one in production.
     """
-    db = Later(database)
+    db, section = Later(database), settings.identity
+    totp_seal, challenges = Seal(master, "totp"), Challenges(master)
+    watch = Watch(section.risk, Places(section.risk, master), db.identity)
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(Seal(master_secret(settings), "totp")),
+        factors=Factors(totp_seal),
         throttle=Throttle(db.identity),
+        arrivals=Arrivals(section, watch, Offer(section.devices, challenges)),
     )
     embedded = _development(desk)
-    providers = _providers(settings, embedded)
+    providers = _providers(settings, embedded, client_secret or _as_set)
+    clients = Clients(desk, master)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     router = APIRouter()
+    sign_in = SignInRoutes(desk, providers)
     for part in (
-        SignInRoutes(desk, providers).router,
+        sign_in.router,
+        BackChannelRoutes(desk, providers).router,
+        IdentityRoutes(desk, step_ups, sign_in, providers).router,
         AccountRoutes(desk).router,
+        DeviceRoutes(desk, challenges, unbound_paths).router,
         TotpRoutes(desk, step_ups).router,
-        StepUpRoutes(desk, step_ups).router,
+        StepUpRoutes(desk, step_ups, client_title=clients.registry.title_of).router,
+        clients.router,
         *(provider.router for provider in embedded),
     ):
         router.include_router(part)
     app.include_router(router)
-    return Identity(step_ups, People(db), router, SessionCookie, providers)
+    sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
+    sealed += clients.sealed
+    return Identity(
+        step_ups,
+        People(db, settings.access.grants),
+        router,
+        clients,
+        lambda app: SessionCookie(clients.layer(app), watch=watch),
+        providers,
+        Resealer(db.identity, sealed),
+        partial(_let_go, db, section),
+    )
+
+
+async def _let_go(db: Later, section: IdentitySection) -> None:
+    """The kill switch of device binding takes effect when the app starts."""
+    if not section.devices.binding:
+        async with db.identity() as tx:
+            await bindings.let_go(tx)
+
+
+def _as_set(_provider: str, value: str | None) -> ClientSecret:
+    async def secret() -> str | None:
+        return value
+
+    return secret
 
 
 def _development(desk: Desk) -> list[DevelopmentProvider]:
@@ -108,7 +181,11 @@ def _development(desk: Desk) -> list[DevelopmentProvider]:
     return [DevelopmentProvider(desk, clients)] if clients else []
 
 
-def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[str, Provider]:
+def _providers(
+    settings: Settings,
+    embedded: list[DevelopmentProvider],
+    client_secret: Callable[[str, str | None], ClientSecret],
+) -> dict[str, Provider]:
     made = {}
     for name, section in settings.identity.providers.items():
         if not _PROVIDER_NAME.fullmatch(name):
@@ -123,9 +200,11 @@ def _providers(settings: Settings, embedded: list[DevelopmentProvider]) -> dict[
             name,
             issuer=issuer,
             client_id=section.client_id,
-            client_secret=section.client_secret.get_secret_value() if section.client_secret else None,
+            client_secret=client_secret(
+                name, section.client_secret.get_secret_value() if section.client_secret else None
+            ),
             title=section.title or ("Development sign-in" if development else name),
-            email_domains=frozenset(domain.lower() for domain in section.email_domains),
+            trust=Trust.of(section),
             fetcher=embedded[0].fetcher() if development else Fetcher.over_network(issuer),
             production=settings.production,
             own_host=development,

@@ -14,6 +14,7 @@ from seawall.core.events import SignOut
 from seawall.core.scope import Principal
 from seawall.identity import cookies
 from seawall.identity.desk import Desk, data, onward, page, wants_html
+from seawall.identity.risk.notices import notices_of
 from seawall.identity.sessions import end_all_sessions, end_session
 
 SIGNED_OUT = "/"
@@ -41,19 +42,21 @@ class AccountRoutes:
         add("/auth/sign-out-everywhere", self.sign_out_everywhere, methods=["POST"], response_model=None)
 
     async def me(self, principal: Self) -> Response:
-        return data(await self._about(principal))
+        return data(_plain(await self._about(principal)))
 
     async def _about(self, principal: Principal) -> dict[str, Any]:
         async with self._desk.db.identity() as tx:
             row = await tx.fetchrow(
                 """SELECT u.name, u.email, t.name AS tenant,
                      (SELECT count(*) FROM seawall.sessions s WHERE s.user_id = u.id AND s.epoch = u.epoch
-                      AND s.revoked_at IS NULL AND s.expires_at > now()) AS sessions
+                      AND s.kind = 'browser' AND s.revoked_at IS NULL AND s.expires_at > now()) AS sessions
                    FROM seawall.users u, seawall.tenants t WHERE u.id = $1 AND t.id = $2""",
                 principal.user_id,
                 principal.tenant_id,
             )
             enrolled = await self._desk.factors.enrolled(tx, principal.user_id)
+            notify_at = self._desk.settings.identity.risk.notify_at
+            notices = await notices_of(tx, principal.user_id, principal.session_id, notify_at=notify_at)
         return {
             "user_id": str(principal.user_id),
             "tenant_id": str(principal.tenant_id),
@@ -67,11 +70,12 @@ class AccountRoutes:
             "aal": principal.assurance.aal,
             "totp": enrolled,
             "sessions": row["sessions"],
+            "notices": notices,
         }
 
     async def account(self, request: Request, principal: Self) -> Response:
         about = await self._about(principal)
-        return page(request, "account", me=about) if wants_html(request) else data(about)
+        return page(request, "account", me=about) if wants_html(request) else data(_plain(about))
 
     async def sign_out(self, request: Request) -> Response:
         principal = await passage_of(request).admit()
@@ -98,6 +102,11 @@ class AccountRoutes:
         await append_as(
             tx, [event], tenant_id=principal.tenant_id, user_id=principal.user_id, session_id=principal.session_id
         )
+
+
+def _plain(about: dict[str, Any]) -> dict[str, Any]:
+    """The same with JSON values only."""
+    return {**about, "notices": [notice.dump() for notice in about["notices"]]}
 
 
 def _signed_out(request: Request, ended: int) -> Response:

@@ -1,8 +1,13 @@
-"""The two cookies of identity, and the ASGI layer that reads the session's.
+"""The cookies of identity, and the ASGI layer that reads the session's.
 
-`__Host-` pins a cookie to this host over https with path `/` (RFC 6265bis §4.1.3.2). The session is SameSite=Strict: no
-other site can make a browser use it. The sign-in transaction must survive the trip back from the provider, which is a
-cross-site navigation, so it alone is Lax, and lives for ten minutes.
+    __Host-sw_sid     the session; Strict
+    __Host-sw_dev     its device's, when the browser could bind it; Strict, of minutes
+    __Host-sw_tx      a sign-in on its way; Lax, ten minutes
+    __Host-sw_known   "this browser was here before"; Lax, opens nothing and is a signal of risk only
+
+`__Host-` pins a cookie to this host over https with path `/` (RFC 6265bis §4.1.3.2). Strict means that no other site
+can make a browser use it. The trip back from the provider is a cross-site navigation, which the Lax ones must
+survive.
 """
 
 from __future__ import annotations
@@ -13,8 +18,10 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 
 from seawall.core.ids import token_hash
-from seawall.core.scope import PASSAGE_KEY, Decided, Passage, SessionToken
+from seawall.core.scope import PASSAGE_KEY, Decided, Passage
+from seawall.identity.credential import DEVICE_ATTRIBUTES, DEVICE_CLEARED, DEVICE_COOKIE, BrowserSession
 from seawall.identity.paths import is_own_path
+from seawall.identity.risk.watch import Watch
 from seawall.identity.transactions import LIFETIME_S
 
 if TYPE_CHECKING:
@@ -23,6 +30,9 @@ if TYPE_CHECKING:
 
 SESSION_COOKIE = "__Host-sw_sid"
 TRANSACTION_COOKIE = "__Host-sw_tx"
+KNOWN_COOKIE = "__Host-sw_known"
+KNOWN_LIFETIME_S = 400 * 86_400
+"""As long as browsers keep any cookie (RFC 6265bis §5.5)."""
 TRANSACTION_PATHS = ("/auth/callback/", "/auth/tenant")
 """Reached by cross-site navigation without a session, on purpose: the Lax cookie is what they need."""
 
@@ -30,6 +40,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 _SESSION = "Path=/; Secure; HttpOnly; SameSite=Strict"
 _TRANSACTION = "Path=/; Secure; HttpOnly; SameSite=Lax"
+CLEARED = (f"{SESSION_COOKIE}=; Max-Age=0; {_SESSION}", DEVICE_CLEARED)
 
 
 def set_session(response: Response, token: str) -> None:
@@ -38,7 +49,24 @@ def set_session(response: Response, token: str) -> None:
 
 
 def clear_session(response: Response) -> None:
-    response.headers.append("set-cookie", f"{SESSION_COOKIE}=; Max-Age=0; {_SESSION}")
+    for cookie in CLEARED:
+        response.headers.append("set-cookie", cookie)
+
+
+def set_device(response: Response, token: str, *, max_age_s: int) -> None:
+    """Give the browser the cookie that its key has earned."""
+    response.headers.append("set-cookie", f"{DEVICE_COOKIE}={token}; Max-Age={max_age_s}; {DEVICE_ATTRIBUTES}")
+
+
+def set_known(response: Response, token: str) -> None:
+    value = f"{KNOWN_COOKIE}={token}; Max-Age={KNOWN_LIFETIME_S}; {_TRANSACTION}"
+    response.headers.append("set-cookie", value)
+
+
+def known_token(request: Request) -> str | None:
+    """What this browser was given at an earlier sign-in, if the cookie has its form."""
+    value = request.cookies.get(KNOWN_COOKIE, "")
+    return value if _TOKEN.fullmatch(value) else None
 
 
 def set_transaction(response: Response, transaction_id: str) -> None:
@@ -64,8 +92,9 @@ class SessionCookie:
     carries the cookie, and `Sec-Fetch-Site` is then `same-origin`, so there is no loop.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, watch: Watch) -> None:
         self._app = app
+        self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         passage: Passage | None = scope.get(PASSAGE_KEY)
@@ -75,7 +104,14 @@ class SessionCookie:
         request = Request(scope)
         token = request.cookies.get(SESSION_COOKIE, "")
         if _TOKEN.fullmatch(token):
-            passage.credential = SessionToken(token_hash(token))
+            device = request.cookies.get(DEVICE_COOKIE, "")
+            passage.credential = BrowserSession(
+                token_hash(token),
+                device_hash=token_hash(device) if _TOKEN.fullmatch(device) else None,
+                passage=passage,
+                request=request,
+                watch=self._watch,
+            )
         elif _came_from_elsewhere(request):
             target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             if is_own_path(target):

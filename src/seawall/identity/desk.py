@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from seawall.core.decisions import passage_of
 from seawall.core.errors import BadRequest, Unprocessable
+from seawall.identity.risk.arrivals import Arrivals
 from seawall.identity.throttle import Limit, Throttle, network_of
 from seawall.identity.tokens import strict_object
 from seawall.identity.totp import Factors
@@ -37,6 +38,7 @@ class Desk:
     db: IdentityDatabase
     factors: Factors
     throttle: Throttle
+    arrivals: Arrivals
 
     def origin(self, request: Request) -> str:
         """How browsers call us: the configured origin; in development, the host of this request (the wall
@@ -51,8 +53,16 @@ class Desk:
 
     def network_limit(self, kind: str, request: Request) -> Limit:
         section = self.settings.identity
-        network = network_of(request.client.host if request.client else None)
-        return Limit(kind, network, section.attempts_per_network, section.attempts_window_s)
+        return Limit(kind, _network(request), section.attempts_per_network, section.attempts_window_s)
+
+    def sign_in_limit(self, request: Request) -> Limit:
+        """How many sign-ins a network may begin: each leaves a row for ten minutes."""
+        section = self.settings.identity
+        return Limit("sign-in-start", _network(request), section.sign_ins_per_network, section.attempts_window_s)
+
+
+def _network(request: Request) -> str:
+    return network_of(request.client.host if request.client else None)
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
@@ -85,8 +95,8 @@ def query_of(request: Request) -> dict[str, str]:
     return _once(request.query_params.multi_items())
 
 
-async def input_of(request: Request, *known: str) -> dict[str, str]:
-    """The fields of a form or a JSON object; text only, each once, none unknown.
+async def input_of(request: Request, *known: str, length_max: int = FIELD_LENGTH_MAX) -> dict[str, str]:
+    """The fields of a form or a JSON object; text only, each once, none unknown, none longer than `length_max`.
 
     Raises:
         BadRequest: it does not parse, or a field occurs twice.
@@ -103,18 +113,18 @@ async def input_of(request: Request, *known: str) -> dict[str, str]:
             pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
         except ValueError:
             raise BadRequest("The form does not parse.") from None
-        fields = dict(_once(pairs))
+        fields = dict(_once(pairs, length_max))
     for name, value in fields.items():
         if name not in known:
             raise Unprocessable("A field is unknown here.")
         # printable: neither NUL nor half a surrogate pair, on which a database or an encoder would stumble
-        if not isinstance(value, str) or len(value) > FIELD_LENGTH_MAX or not value.isprintable():
+        if not isinstance(value, str) or len(value) > length_max or not value.isprintable():
             raise Unprocessable("A field is not plain text of bounded length.")
     return fields
 
 
-def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
+def _once(pairs: list[tuple[str, str]], length_max: int = FIELD_LENGTH_MAX) -> dict[str, str]:
     found = dict(pairs)
-    if len(found) != len(pairs) or len(pairs) > FIELDS_MAX or any(len(v) > FIELD_LENGTH_MAX for v in found.values()):
+    if len(found) != len(pairs) or len(pairs) > FIELDS_MAX or any(len(v) > length_max for v in found.values()):
         raise BadRequest("A parameter occurs twice or is too long.", code="ambiguous-parameters")
     return found

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from seawall.identity.refusals import SignInRefused
+from seawall.identity.refusals import ProviderAway, SignInRefused
 from seawall.identity.tokens import strict_object
 
 ANSWER_MAX_BYTES = 262_144
@@ -18,7 +18,7 @@ ANSWER_TIMEOUT_S = 10.0
 
 
 class TransportFailed(SignInRefused):
-    """The provider did not answer, too late, too much, or not in JSON."""
+    """The provider answered with an error, too much, or not in JSON."""
 
 
 def is_loopback(host: str) -> bool:
@@ -67,25 +67,31 @@ class Fetcher:
         """The JSON object at `url`.
 
         Raises:
-            TransportFailed: on any answer but 200 with one bounded JSON object.
+            ProviderAway: it does not answer in time, or says that it cannot now.
+            TransportFailed: on any other answer than 200 with one bounded JSON object.
         """
-        return await self._json("GET", url)
+        return await self._json("GET", url, 200)
 
-    async def post(self, url: str, form: dict[str, str], auth: tuple[str, str] | None) -> dict[str, Any]:
-        """The JSON object that answers a form post; `auth` goes into HTTP Basic.
+    async def post(
+        self, url: str, form: dict[str, str], auth: tuple[str, str] | None, *, status: int = 200
+    ) -> dict[str, Any]:
+        """The JSON object that answers a form post; `auth` goes into HTTP Basic, `status` is what success says.
 
         Raises:
-            TransportFailed: on any answer but 200 with one bounded JSON object.
+            ProviderAway: it does not answer in time, or says that it cannot now.
+            TransportFailed: on any other answer than one bounded JSON object.
         """
-        return await self._json("POST", url, data=form, auth=auth)
+        return await self._json("POST", url, status, data=form, auth=auth)
 
-    async def _json(self, method: str, url: str, **more: Any) -> dict[str, Any]:
+    async def _json(self, method: str, url: str, status: int, **more: Any) -> dict[str, Any]:
         client = self._client = self._client or self._make()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
                 async with client.stream(method, url, headers=headers, **more) as response:
-                    if response.status_code != 200:
+                    if response.status_code >= 500 or response.status_code == 429:
+                        raise ProviderAway("provider-unavailable")
+                    if response.status_code != status:
                         raise TransportFailed("provider-status")
                     raw = bytearray()
                     async for chunk in response.aiter_bytes():
@@ -93,7 +99,7 @@ class Fetcher:
                         if len(raw) > ANSWER_MAX_BYTES:
                             raise TransportFailed("provider-answer-too-large")
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError):
-            raise TransportFailed("provider-unreachable") from None
+            raise ProviderAway("provider-unreachable") from None
         try:
             return strict_object(bytes(raw))
         except ValueError:

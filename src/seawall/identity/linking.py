@@ -2,7 +2,8 @@
 
 An email address is not an identity: providers recycle addresses and let people type in any. So it links only an account
 that was invited and has no identity yet, only if the provider says that it verified the address, and only within the
-domains that the operator says this provider speaks for.
+domains that the operator says this provider speaks for. Everybody else adds a provider to their account themselves,
+from a live session and with a second factor.
 """
 
 from __future__ import annotations
@@ -68,12 +69,52 @@ async def _link_invited(tx: Any, claims: IdClaims) -> UUID:
     return user_id
 
 
-async def tenants_of(tx: Any, user_id: UUID) -> list[TenantChoice]:
-    """The live tenants where the person holds a live role, by name."""
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session that somebody is working in."""
+
+    id: UUID
+    tenant_id: UUID
+
+
+async def link_to_session(tx: Any, claims: IdClaims, user_id: UUID | None, token_hash: bytes | None) -> LiveSession:
+    """Give the account at the provider to the person whose live session asked for it.
+
+    The session is looked up again: whoever ended it between asking and coming back meant it.
+
+    Raises:
+        SignInRefused: the session is over, or the account is somebody's already (their own included).
+    """
+    session = await tx.fetchrow(
+        """SELECT s.id, s.tenant_id FROM seawall.sessions s JOIN seawall.users u ON u.id = s.user_id
+             AND u.epoch = s.epoch AND u.disabled_at IS NULL
+           WHERE s.token_hash = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > now()
+             AND s.last_seen_at > now() - make_interval(secs => s.idle_timeout_s)""",
+        token_hash,
+        user_id,
+    )
+    if session is None:
+        raise SignInRefused("link-session-over")
+    linked = await tx.fetchval(
+        """INSERT INTO seawall.identities (issuer, subject, user_id) VALUES ($1, $2, $3)
+           ON CONFLICT DO NOTHING RETURNING 1""",
+        claims.issuer,
+        claims.subject,
+        user_id,
+    )
+    if linked is None:
+        raise SignInRefused("account-linked-elsewhere")
+    return LiveSession(session["id"], session["tenant_id"])
+
+
+async def tenants_of(tx: Any, user_id: UUID, only: frozenset[str] = frozenset()) -> list[TenantChoice]:
+    """The live tenants where the person holds a live role, by name; `only` those of these slugs, if there are any."""
     rows = await tx.fetch(
         """SELECT DISTINCT t.id, t.name FROM seawall.memberships m JOIN seawall.tenants t ON t.id = m.tenant_id
            WHERE m.user_id = $1 AND t.suspended_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > now())
+             AND (cardinality($2::text[]) = 0 OR t.slug = ANY ($2))
            ORDER BY t.name, t.id""",
         user_id,
+        sorted(only),
     )
     return [TenantChoice(row["id"], row["name"]) for row in rows]

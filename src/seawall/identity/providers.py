@@ -1,13 +1,13 @@
-"""An OpenID provider as the relying party sees it: discovery, keys, code exchange.
+"""An OpenID provider as the relying party sees it: discovery, keys, authorization request, code exchange.
 
-OpenID Connect Discovery 1.0, RFC 8414, RFC 9207 (`iss` in the answer), RFC 7636 (PKCE), RFC 9700 (what is best
-practice).
+OpenID Connect Core 1.0, RFC 9207 (`iss` in the answer), RFC 7636 (PKCE), RFC 9126 (pushed requests), RFC 9700 (what is
+best practice).
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -15,57 +15,46 @@ from urllib.parse import quote, urlencode, urlsplit
 from seawall.core.clock import now_s
 from seawall.core.errors import Refused
 from seawall.identity.fetching import Fetcher, is_provider_url
+from seawall.identity.metadata import Metadata
 from seawall.identity.refusals import SignInRefused
-from seawall.identity.tokens import ALGORITHMS, Expected, IdClaims, UnknownKey, verify_id_token
+from seawall.identity.remembered import Remembered
+from seawall.identity.tokens import Expected, IdClaims, UnknownKey, verify_id_token
 from seawall.identity.transactions import Secrets
+from seawall.settings import ProviderSection
 
-METADATA_LIFETIME_S = 3_600
-KEYS_LIFETIME_S = 3_600
-KEYS_REFETCH_EVERY_S = 10
-"""A flood of tokens with invented `kid`s must not become a flood of requests at the provider."""
+ClientSecret = Callable[[], Awaitable[str | None]]
+"""Our secret at a provider, asked for at each exchange: it may have been rotated."""
 SCOPE = "openid email profile"
 CODE_LENGTH_MAX = 4_096
+_REQUEST_URI = re.compile(r"[!-~]{1,512}")
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
-    """What we use of a provider's discovery document."""
+class Trust:
+    """What a provider is believed, as the operator configured it."""
 
-    authorization_endpoint: str
-    token_endpoint: str
-    jwks_uri: str
-    algorithms: frozenset[str]
-    iss_advertised: bool
-    """`authorization_response_iss_parameter_supported`: then an answer without `iss` is refused."""
+    email_domains: frozenset[str] = frozenset()
+    """An invited account is linked by verified address only within these."""
+    tenants: frozenset[str] = frozenset()
+    """Slugs of the tenants that people may enter through it; empty: all."""
+    acr_values: tuple[str, ...] = ()
+    """One of these the ID token must say."""
+    max_age_s: int | None = None
+    """At every sign-in the person must have authenticated there within so many seconds."""
 
     @classmethod
-    def parse(cls, document: dict[str, Any], issuer: str, *, production: bool) -> Metadata:
-        """Check a discovery document.
-
-        Raises:
-            SignInRefused: it is not this issuer's, or offers nothing that we accept.
-        """
-        if document.get("issuer") != issuer:
-            raise SignInRefused("metadata-issuer")
-        urls = [document.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")]
-        if not all(is_provider_url(url, production=production) for url in urls):
-            raise SignInRefused("metadata-endpoint")
-        offered = document.get("id_token_signing_alg_values_supported", ["RS256"])
-        algorithms = (
-            ALGORITHMS & frozenset(a for a in offered if isinstance(a, str)) if isinstance(offered, list) else ()
-        )
-        if not algorithms:
-            raise SignInRefused("metadata-algorithms")
-        methods = document.get("code_challenge_methods_supported")
-        if methods is not None and (not isinstance(methods, list) or "S256" not in methods):
-            raise SignInRefused("metadata-pkce")
+    def of(cls, section: ProviderSection) -> Trust:
         return cls(
-            authorization_endpoint=str(urls[0]),
-            token_endpoint=str(urls[1]),
-            jwks_uri=str(urls[2]),
-            algorithms=frozenset(algorithms),
-            iss_advertised=document.get("authorization_response_iss_parameter_supported") is True,
+            email_domains=frozenset(domain.lower() for domain in section.email_domains),
+            tenants=frozenset(section.tenants),
+            acr_values=section.acr_values,
+            max_age_s=section.max_age_s,
         )
+
+    def max_age(self, asked_s: int | None) -> int | None:
+        """The stricter of what is configured and what this sign-in asks."""
+        ages = [age for age in (self.max_age_s, asked_s) if age is not None]
+        return min(ages) if ages else None
 
 
 class Provider:
@@ -75,6 +64,7 @@ class Provider:
         name: its key in `identity.providers`, part of the callback's path.
         issuer: compared exactly, character by character.
         fetcher: how to reach it.
+        trust: what it is believed.
         own_host: whether its pages are on our own origin, under the issuer's path (the development provider).
     """
 
@@ -84,11 +74,11 @@ class Provider:
         *,
         issuer: str,
         client_id: str,
-        client_secret: str | None,
+        client_secret: ClientSecret | None,
         title: str,
-        email_domains: frozenset[str],
         fetcher: Fetcher,
         production: bool,
+        trust: Trust | None = None,
         own_host: bool = False,
     ) -> None:
         if not is_provider_url(issuer, production=production):
@@ -101,30 +91,41 @@ class Provider:
         self.issuer = issuer
         self.client_id = client_id
         self.title = title or name
-        self.email_domains = email_domains
+        self.trust = trust or Trust()
         self._client_secret = client_secret
         self._fetcher = fetcher
         self._production = production
         self._own_host = own_host
-        self._lock = asyncio.Lock()
-        self._metadata: tuple[float, Metadata] | None = None
-        self._keys: tuple[float, list[dict[str, Any]]] | None = None
+        self._metadata = Remembered(self._fetch_metadata)
+        self._keys = Remembered(self._fetch_keys)
 
     async def metadata(self) -> Metadata:
-        """The discovery document, at most an hour old.
+        """The discovery document, at most an hour old (a day, while the provider is away).
 
         Raises:
-            SignInRefused: it cannot be had or does not hold.
+            ProviderAway: it cannot be had. SignInRefused: it does not hold.
         """
-        async with self._lock:
-            if self._metadata is None or time.monotonic() - self._metadata[0] > METADATA_LIFETIME_S:
-                document = await self._fetcher.get(f"{self.issuer.rstrip('/')}/.well-known/openid-configuration")
-                parsed = Metadata.parse(document, self.issuer, production=self._production)
-                self._metadata = (time.monotonic(), parsed)
-            return self._metadata[1]
+        return await self._metadata.get()
+
+    async def _fetch_metadata(self) -> Metadata:
+        document = await self._fetcher.get(f"{self.issuer.rstrip('/')}/.well-known/openid-configuration")
+        return Metadata.parse(document, self.issuer, production=self._production)
+
+    async def _fetch_keys(self) -> list[dict[str, Any]]:
+        keys = (await self._fetcher.get((await self.metadata()).jwks_uri)).get("keys")
+        if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+            raise SignInRefused("keys-malformed")
+        return keys
 
     async def authorization_url(self, secrets: Secrets, redirect_uri: str, *, max_age_s: int | None) -> str:
-        """Where to send the browser (OpenID Connect Core §3.1.2.1, RFC 7636 §4.3)."""
+        """Where to send the browser (OpenID Connect Core §3.1.2.1, RFC 7636 §4.3).
+
+        Where the provider takes pushed requests (RFC 9126) the browser carries a reference only, so that nothing of the
+        request can be read or changed on the way.
+
+        Raises:
+            ProviderAway: it does not answer. SignInRefused: it does not take the request.
+        """
         metadata = await self.metadata()
         query = {
             "response_type": "code",
@@ -136,12 +137,25 @@ class Provider:
             "code_challenge": secrets.challenge,
             "code_challenge_method": "S256",
         }
+        max_age_s = self.trust.max_age(max_age_s)
         if max_age_s is not None:
             query["max_age"] = str(max_age_s)
+        if self.trust.acr_values:
+            query["acr_values"] = " ".join(self.trust.acr_values)
+        if metadata.par_endpoint is not None:
+            query = await self._pushed(metadata.par_endpoint, query)
         endpoint = metadata.authorization_endpoint
         if self._own_host:
             endpoint = urlsplit(endpoint).path
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+
+    async def _pushed(self, endpoint: str, query: dict[str, str]) -> dict[str, str]:
+        form, auth = await self._as_client(query)
+        answer = await self._fetcher.post(endpoint, form, auth, status=201)
+        reference = answer.get("request_uri")
+        if not isinstance(reference, str) or _REQUEST_URI.fullmatch(reference) is None:
+            raise SignInRefused("pushed-request-malformed")
+        return {"client_id": self.client_id, "request_uri": reference}
 
     async def exchange(
         self, answer: dict[str, str], secrets: Secrets, redirect_uri: str, max_age_s: int | None
@@ -149,7 +163,7 @@ class Provider:
         """Turn the callback's parameters into verified claims. `state` has been checked by the caller.
 
         Raises:
-            SignInRefused: naming the check that failed.
+            ProviderAway: the provider does not answer. SignInRefused: naming the check that failed.
         """
         metadata = await self.metadata()
         issuer = answer.get("iss")
@@ -163,46 +177,44 @@ class Provider:
         code = answer.get("code", "")
         if not 1 <= len(code) <= CODE_LENGTH_MAX:
             raise SignInRefused("code-missing")
-        tokens = await self._exchange_code(metadata, code, secrets.verifier, redirect_uri)
+        form, auth = await self._as_client(
+            {
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": redirect_uri,
+                "code_verifier": secrets.verifier,
+            }
+        )
+        tokens = await self._fetcher.post(metadata.token_endpoint, form, auth)
         expected = Expected(
             issuer=self.issuer,
             client_id=self.client_id,
             nonce=secrets.nonce,
             algorithms=metadata.algorithms,
-            max_age_s=max_age_s,
+            max_age_s=self.trust.max_age(max_age_s),
+            acr_values=self.trust.acr_values,
         )
         token = tokens.get("id_token")
         try:
-            return verify_id_token(token, await self._key_set(metadata), expected, now_s=now_s())
+            return verify_id_token(token, await self.keys(), expected, now_s=now_s())
         except UnknownKey:
-            return verify_id_token(token, await self._key_set(metadata, renew=True), expected, now_s=now_s())
+            return verify_id_token(token, await self.keys(renew=True), expected, now_s=now_s())
 
-    async def _exchange_code(self, metadata: Metadata, code: str, verifier: str, redirect_uri: str) -> dict[str, Any]:
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": redirect_uri,
-            "code_verifier": verifier,
-        }
-        auth = None
-        if self._client_secret is None:
-            form["client_id"] = self.client_id
-        else:
-            # RFC 6749 §2.3.1: both parts are form-encoded before they go into Basic.
-            auth = (quote(self.client_id, safe=""), quote(self._client_secret, safe=""))
-        return await self._fetcher.post(metadata.token_endpoint, form, auth)
+    async def _as_client(self, form: dict[str, str]) -> tuple[dict[str, str], tuple[str, str] | None]:
+        """A form and how it is authenticated as ours."""
+        secret = await self._client_secret() if self._client_secret is not None else None
+        if secret is None:
+            return {**form, "client_id": self.client_id}, None
+        # RFC 6749 §2.3.1: both parts are form-encoded before they go into Basic.
+        return form, (quote(self.client_id, safe=""), quote(secret, safe=""))
 
-    async def _key_set(self, metadata: Metadata, *, renew: bool = False) -> list[dict[str, Any]]:
-        """The provider's keys, cached; `renew` asks again, at most once in ten seconds."""
-        async with self._lock:
-            age = time.monotonic() - self._keys[0] if self._keys is not None else None
-            stale = age is None or age > KEYS_LIFETIME_S or (renew and age > KEYS_REFETCH_EVERY_S)
-            if stale or self._keys is None:
-                keys = (await self._fetcher.get(metadata.jwks_uri)).get("keys")
-                if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
-                    raise SignInRefused("keys-malformed")
-                self._keys = (time.monotonic(), keys)
-            return self._keys[1]
+    async def keys(self, *, renew: bool = False) -> list[dict[str, Any]]:
+        """The provider's keys; `renew` asks again, at most once in ten seconds.
+
+        Raises:
+            ProviderAway, SignInRefused: they cannot be had, or are no keys.
+        """
+        return await self._keys.get(renew=renew)
 
     async def close(self) -> None:
         await self._fetcher.close()

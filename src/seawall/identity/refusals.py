@@ -6,7 +6,7 @@ code goes into the audit event, where the operator finds it.
 
 from __future__ import annotations
 
-from seawall.core.errors import BadRequest, SeawallError
+from seawall.core.errors import BadRequest, SeawallError, Unavailable
 
 
 class SignInRefused(SeawallError):
@@ -21,6 +21,10 @@ class SignInRefused(SeawallError):
         self.reason = reason
 
 
+class ProviderAway(SignInRefused):
+    """The provider does not answer, or says that it cannot: nobody's fault here, and it passes."""
+
+
 class SignInProblem(BadRequest):
     """The one answer for every refused sign-in."""
 
@@ -29,3 +33,14 @@ class SignInProblem(BadRequest):
 
     def __init__(self) -> None:
         super().__init__("Start again from the sign-in page.")
+
+
+class ProviderUnavailable(Unavailable):
+    """The answer while a provider is away."""
+
+    code = "provider-unavailable"
+    title = "The sign-in provider does not answer"
+
+    def __init__(self) -> None:
+        super().__init__("Who is signed in stays signed in. Try again in a minute.")
+        self.headers["Retry-After"] = "30"

@@ -1,103 +1,86 @@
-"""Sealing small secrets at rest: AES-256-GCM under a key of the app, bound to whom it belongs to.
+"""Sealing small secrets at rest: AES-256-GCM under a key derived from the app's master secret, bound to its owner.
 
-The key comes from `secret_key`; development makes its own beside the embedded database.
+    sealed = format (1 byte) ‖ master version (4, big-endian) ‖ nonce (12) ‖ ciphertext ‖ tag (16)
+
+The version is in front, so that the database can find what is still under an older one (`reseal`).
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from seawall.core.errors import Refused, SeawallError
+from seawall.core.errors import SeawallError
+from seawall.core.master import MasterSecret
 
-if TYPE_CHECKING:
-    from seawall.settings import Settings
-
+FORMAT = b"\x02"
+VERSION_BYTES = 4
+HEAD_BYTES = 1 + VERSION_BYTES
 NONCE_BYTES = 12
-KEY_FILE = "secret.key"
-_VERSION = b"\x01"
 
 
 class Unsealable(SeawallError):
-    """Wrong key, wrong owner or altered bytes."""
+    """Wrong key, wrong owner, altered bytes, or under a version of the master secret that has been retired."""
+
+
+def derived_key(secret: bytes, purpose: str) -> bytes:
+    """32 bytes of a secret for one purpose (HKDF info, RFC 5869): one key tells nothing of another."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"seawall:" + purpose.encode()).derive(secret)
 
 
 class Seal:
     """Seals and opens byte strings for one purpose.
 
     Args:
-        secret: the app's master secret.
+        master: the app's master secret.
         purpose: separates keys of different uses (HKDF info, RFC 5869).
     """
 
-    def __init__(self, secret: str, purpose: str) -> None:
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"seawall:" + purpose.encode()).derive(
-            secret.encode()
-        )
-        self._aead = AESGCM(key)
+    def __init__(self, master: MasterSecret, purpose: str) -> None:
+        self._master = master
+        self._purpose = purpose
+        self._derived: dict[str, AESGCM] = {}
 
     def seal(self, plain: bytes, owner: bytes) -> bytes:
-        """Encrypt; `owner` is authenticated, so a sealed value copied to another row does not open there."""
-        nonce = os.urandom(NONCE_BYTES)
-        return _VERSION + nonce + self._aead.encrypt(nonce, plain, owner)
+        """Encrypt; `owner` is authenticated, so a sealed value copied to another row does not open there.
+
+        Raises:
+            VaultUnavailable: the key to seal under is not known for sure.
+        """
+        version, secret = self._master.current()
+        head, nonce = head_of(version), os.urandom(NONCE_BYTES)
+        return head + nonce + self._key(secret).encrypt(nonce, plain, head + owner)
 
     def open(self, sealed: bytes, owner: bytes) -> bytes:
         """Decrypt.
 
         Raises:
             Unsealable: if anything about it is wrong.
+            VaultUnavailable: it is under a version that this process has not seen yet.
         """
-        if sealed[:1] != _VERSION:
-            raise Unsealable("an unknown sealing version")
+        head, nonce, rest = sealed[:HEAD_BYTES], sealed[HEAD_BYTES:][:NONCE_BYTES], sealed[HEAD_BYTES + NONCE_BYTES :]
+        if head[:1] != FORMAT:
+            raise Unsealable("an unknown sealing format")
+        secret = self._master.version(int.from_bytes(head[1:], "big"))
+        if secret is None:
+            raise Unsealable("it is under a version that has been retired")
         try:
-            return self._aead.decrypt(sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :], owner)
+            return self._key(secret).decrypt(nonce, rest, head + owner)
         except (InvalidTag, ValueError):
             raise Unsealable("it does not open") from None
 
-
-def master_secret(settings: Settings) -> str:
-    """`secret_key`, or in development the key file of the state directory (mode 0600), made at first use.
-
-    Raises:
-        Refused: in production without `secret_key`, or when others may read the key file.
-    """
-    if settings.secret_key is not None:
-        return settings.secret_key.get_secret_value()
-    if settings.production:
-        raise Refused(
-            "secret_key is not set",
-            why="it seals the second factors; without it they could not be stored safely",
-            fix="set SEAWALL_SECRET_KEY to `python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
-        )
-    return private_file(settings.state_directory / KEY_FILE, lambda: secrets.token_urlsafe(32))
+    def _key(self, secret: str) -> AESGCM:
+        if secret not in self._derived:
+            if len(self._derived) > 8:  # versions come one at a time; old ones need not be kept
+                self._derived.clear()
+            self._derived[secret] = AESGCM(derived_key(secret.encode(), self._purpose))
+        return self._derived[secret]
 
 
-def private_file(path: Path, make: Callable[[], str]) -> str:
-    """The text of a file that only its owner may read; made, atomically, when it is not there.
-
-    Raises:
-        Refused: when others may read it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(make())
-        try:
-            # Of two processes that start at once, the first link wins and both read the same file.
-            os.link(fresh, path)
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    if path.stat().st_mode & 0o077:
-        raise Refused(f"{path} can be read by others", why="it is a key", fix=f"chmod 600 {path}")
-    return path.read_text()
+def head_of(version: int) -> bytes:
+    """What every value sealed under a version of the master secret begins with; heads sort as their versions do."""
+    return FORMAT + version.to_bytes(VERSION_BYTES, "big")

@@ -20,6 +20,10 @@ LIVE_SESSIONS_MAX = 100
 """Of one person; the oldest end first, so that nobody can fill the table with sign-ins."""
 
 
+ENDED_SESSIONS_KEPT_DAYS = 30
+SWEPT_AT_ONCE = 20
+
+
 @dataclass(frozen=True, slots=True)
 class NewSession:
     """A session that has just begun. `token` goes into the cookie and nowhere else."""
@@ -47,11 +51,12 @@ async def begin_session(
         )
     await tx.execute(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'too-many'
-           WHERE id IN (SELECT id FROM seawall.sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
-                        ORDER BY id DESC OFFSET $2)""",
+           WHERE id IN (SELECT id FROM seawall.sessions WHERE user_id = $1 AND kind = 'browser' AND revoked_at IS NULL
+                        AND expires_at > now() ORDER BY id DESC OFFSET $2)""",
         user_id,
         LIVE_SESSIONS_MAX - 1,
     )
+    await _sweep(tx)
     token = new_token()
     session_id = await tx.fetchval(
         """INSERT INTO seawall.sessions
@@ -68,6 +73,18 @@ async def begin_session(
         timeouts.absolute_timeout_s,
     )
     return NewSession(session_id, token)
+
+
+async def _sweep(tx: Any) -> None:
+    """Delete a few sessions that ended long ago. What they did stays in the audit log, which keeps their ids."""
+    await tx.execute(
+        """DELETE FROM seawall.sessions WHERE id IN (
+             SELECT id FROM seawall.sessions
+             WHERE expires_at < now() - make_interval(days => $1) OR revoked_at < now() - make_interval(days => $1)
+             LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+        ENDED_SESSIONS_KEPT_DAYS,
+        SWEPT_AT_ONCE,
+    )
 
 
 async def renew_token(tx: Any, session_id: UUID, *, method: str | None) -> str | None:

@@ -7,7 +7,7 @@ taken away before anything else is looked at, so a callback works once, whatever
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
@@ -21,13 +21,14 @@ from seawall.audit import append_as
 from seawall.core.clock import now
 from seawall.core.decisions import passage_of, public
 from seawall.core.errors import NotFound, Problem, Unavailable
-from seawall.core.events import SignIn
+from seawall.core.events import Link, SignIn
 from seawall.identity import cookies
 from seawall.identity.desk import Desk, data, input_of, onward, page, query_of, wants_html
-from seawall.identity.linking import TenantChoice, find_person, tenants_of
+from seawall.identity.linking import TenantChoice, find_person, link_to_session, tenants_of
+from seawall.identity.logout import ProviderSession, remember_origin
 from seawall.identity.paths import own_path
 from seawall.identity.providers import Provider
-from seawall.identity.refusals import SignInProblem, SignInRefused
+from seawall.identity.refusals import ProviderAway, ProviderUnavailable, SignInProblem, SignInRefused
 from seawall.identity.sessions import begin_session
 from seawall.identity.tokens import IdClaims
 from seawall.identity.transactions import Secrets, SignInTransaction, open_transaction, use_transaction
@@ -43,14 +44,20 @@ class Authentication:
     user_id: UUID
     authenticated_at: datetime
     amr: tuple[str, ...]
+    origin: ProviderSession
+
+    @classmethod
+    def of(cls, user_id: UUID, claims: IdClaims) -> Authentication:
+        at = now() if claims.auth_time is None else min(now(), datetime.fromtimestamp(claims.auth_time, UTC))
+        return cls(user_id, at, claims.amr, ProviderSession(claims.issuer, claims.subject, claims.session))
 
     def dump(self) -> str:
-        return orjson.dumps([self.authenticated_at.timestamp(), self.amr]).decode()
+        return orjson.dumps([self.authenticated_at.timestamp(), self.amr, astuple(self.origin)]).decode()
 
     @classmethod
     def load(cls, user_id: UUID, text: str) -> Authentication:
-        at, amr = orjson.loads(text)
-        return cls(user_id, datetime.fromtimestamp(at, UTC), tuple(amr))
+        at, amr, origin = orjson.loads(text)
+        return cls(user_id, datetime.fromtimestamp(at, UTC), tuple(amr), ProviderSession(*origin))
 
 
 class SignInRoutes:
@@ -76,23 +83,30 @@ class SignInRoutes:
         provider = self._providers.get(name)
         if provider is None:
             raise NotFound()
-        max_age_s = RECENT_SIGN_IN_S if query.get("fresh") == "1" else None
         transaction = SignInTransaction(
             purpose="callback",
             provider=name,
-            redirect_uri=f"{self._desk.origin(request)}/auth/callback/{name}",
+            redirect_uri=self.redirect_uri(request, name),
             next=own_path(query.get("next")),
             replaces=passage_of(request).token_hash,
-            max_age_s=max_age_s,
+            max_age_s=RECENT_SIGN_IN_S if query.get("fresh") == "1" else None,
         )
+        return await self.send_to(provider, request, transaction)
+
+    def redirect_uri(self, request: Request, provider: str) -> str:
+        return f"{self._desk.origin(request)}/auth/callback/{provider}"
+
+    async def send_to(self, provider: Provider, request: Request, transaction: SignInTransaction) -> Response:
+        """Record the transaction and send the browser to the provider. How many may begin is bounded by network."""
+        await self._desk.throttle.take(self._desk.sign_in_limit(request))
         async with self._desk.db.identity() as tx:
             transaction_id = await open_transaction(tx, transaction)
         try:
             url = await provider.authorization_url(
-                Secrets.of(transaction_id), transaction.redirect_uri, max_age_s=max_age_s
+                Secrets.of(transaction_id), transaction.redirect_uri, max_age_s=transaction.max_age_s
             )
         except SignInRefused as refused:
-            return await self._refused(request, name, refused.reason)
+            return await self._refused(request, provider.name, refused)
         response = onward(url)
         cookies.set_transaction(response, transaction_id)
         return response
@@ -111,24 +125,24 @@ class SignInRoutes:
             raise NotFound()
         try:
             transaction, claims = await self._verified(request, known)
+            if transaction.purpose == "link":
+                return await self._linked(request, transaction, claims)
             async with self._desk.db.identity() as tx:
-                person = await find_person(tx, claims, known.email_domains)
-            at = now() if claims.auth_time is None else min(now(), datetime.fromtimestamp(claims.auth_time, UTC))
-            who = Authentication(person, at, claims.amr)
-            return await self._enter_or_choose(request, transaction, who)
+                person = await find_person(tx, claims, known.trust.email_domains)
+            return await self._enter_or_choose(request, transaction, Authentication.of(person, claims))
         except SignInRefused as refused:
-            return await self._refused(request, provider, refused.reason)
+            return await self._refused(request, provider, refused)
         except Unavailable:
             raise
         except Problem:
-            return await self._refused(request, provider, "callback-malformed")
+            return await self._refused(request, provider, SignInRefused("callback-malformed"))
 
     async def _verified(self, request: Request, provider: Provider) -> tuple[SignInTransaction, IdClaims]:
         transaction_id = cookies.transaction_id(request)
         if transaction_id is None:
             raise SignInRefused("transaction-missing")
         async with self._desk.db.identity() as tx:
-            transaction = await use_transaction(tx, transaction_id, "callback")
+            transaction = await use_transaction(tx, transaction_id, "callback", "link")
         if transaction is None:
             raise SignInRefused("transaction-used")
         answer = query_of(request)
@@ -142,8 +156,7 @@ class SignInRoutes:
         return transaction, claims
 
     async def _enter_or_choose(self, request: Request, transaction: SignInTransaction, who: Authentication) -> Response:
-        async with self._desk.db.identity() as tx:
-            tenants = await tenants_of(tx, who.user_id)
+        tenants = await self._tenants(transaction, who.user_id)
         if not tenants:
             raise SignInRefused("no-membership")
         if len(tenants) == 1:
@@ -153,6 +166,29 @@ class SignInRoutes:
             transaction_id = await open_transaction(tx, waiting)
         response = self._tenant_choice(request, tenants)
         cookies.set_transaction(response, transaction_id)
+        return response
+
+    async def _tenants(self, transaction: SignInTransaction, user_id: UUID) -> list[TenantChoice]:
+        """Where the person may enter through the provider that vouched for them."""
+        only = self._providers[transaction.provider].trust.tenants
+        async with self._desk.db.identity() as tx:
+            return await tenants_of(tx, user_id, only)
+
+    async def _linked(self, request: Request, transaction: SignInTransaction, claims: IdClaims) -> Response:
+        """Somebody who is signed in has proved an account at one more provider: it is theirs from now on."""
+        async with self._desk.db.identity() as tx:
+            session = await link_to_session(tx, claims, transaction.user_id, transaction.replaces)
+            event = Link(
+                user_id=str(transaction.user_id),
+                provider=transaction.provider,
+                change="linked",
+                trace_id=passage_of(request).trace_id,
+            )
+            await append_as(
+                tx, [event], tenant_id=session.tenant_id, user_id=transaction.user_id, session_id=session.id
+            )
+        response = passage_of(request).runtime.render(request, "web/bounce.html", {"location": transaction.next})
+        cookies.clear_transaction(response)
         return response
 
     def _tenant_choice(self, request: Request, tenants: list[TenantChoice]) -> Response:
@@ -169,16 +205,16 @@ class SignInRoutes:
                 raise SignInRefused("transaction-missing")
             async with self._desk.db.identity() as tx:
                 transaction = await use_transaction(tx, transaction_id, "tenant")
-                if transaction is None or transaction.user_id is None:
-                    raise SignInRefused("transaction-used")
-                tenants = await tenants_of(tx, transaction.user_id)
+            if transaction is None or transaction.user_id is None or transaction.provider not in self._providers:
+                raise SignInRefused("transaction-used")
+            tenants = await self._tenants(transaction, transaction.user_id)
             chosen = [tenant.id for tenant in tenants if str(tenant.id) == fields.get("tenant_id")]
             if not chosen:
                 raise SignInRefused("tenant-not-theirs")
             who = Authentication.load(transaction.user_id, transaction.assurance)
             return await self._enter(request, transaction, who, chosen[0])
         except SignInRefused as refused:
-            return await self._refused(request, "", refused.reason)
+            return await self._refused(request, "", refused)
 
     async def _enter(
         self, request: Request, transaction: SignInTransaction, who: Authentication, tenant_id: UUID
@@ -193,13 +229,16 @@ class SignInRoutes:
                 amr=who.amr,
                 replaces=transaction.replaces,
             )
+            await remember_origin(tx, session.id, who.origin)
             event = SignIn(
                 provider=transaction.provider,
                 user_id=str(who.user_id),
                 session_id=str(session.id),
                 trace_id=passage_of(request).trace_id,
             )
-            await append_as(tx, [event], tenant_id=tenant_id, user_id=who.user_id, session_id=session.id)
+            arrival = await self._desk.arrivals.note(tx, request, session_id=session.id, user_id=who.user_id)
+            events = [event, *arrival.events]
+            await append_as(tx, events, tenant_id=tenant_id, user_id=who.user_id, session_id=session.id)
         # A page and not a redirect: after a cross-site redirect chain a Strict cookie is not sent, after a navigation
         # that this page starts it is.
         if wants_html(request):
@@ -208,19 +247,23 @@ class SignInRoutes:
             response = data({"signed_in": True, "next": transaction.next})
         cookies.set_session(response, session.token)
         cookies.clear_transaction(response)
+        arrival.dress(response)
         return response
 
-    async def _refused(self, request: Request, provider: str, reason: str) -> Response:
+    async def _refused(self, request: Request, provider: str, refused: SignInRefused) -> Response:
         # Anyone may call the callback, so what it writes into the audit log is bounded by network.
         await self._desk.throttle.take(self._desk.network_limit("sign-in-refused", request))
         event = SignIn(
             outcome="refused",
             provider=provider if provider in self._providers else "",
-            reason=reason,
+            reason=refused.reason,
             trace_id=passage_of(request).trace_id,
         )
         async with self._desk.db.identity() as tx:
             await append_as(tx, [event])
+        if isinstance(refused, ProviderAway):
+            # Not the person's doing and no secret: say so, as a page or as JSON.
+            raise ProviderUnavailable()
         if not wants_html(request):
             raise SignInProblem()
         response = page(request, "refused", status=SignInProblem.status)

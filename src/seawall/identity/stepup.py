@@ -41,6 +41,9 @@ class Challenge:
     acr: str
     expires_at: datetime
     approved_at: datetime | None
+    session_id: UUID
+    """Whose approval it will be: the browser's own session, or the grant of a client of the same person."""
+    client_id: str | None
 
 
 class DatabaseStepUps:
@@ -63,7 +66,7 @@ class DatabaseStepUps:
         """Record a pending challenge for the caller's session and give the error to raise."""
         resume = None
         if intent.resume is not None and is_own_path(intent.resume.path):
-            resume = {"path": intent.resume.path, "fields": intent.resume.fields, "method": "post"}
+            resume = {"path": intent.resume.path, "fields": intent.resume.fields, "method": intent.resume.method}
         return await self._pend(principal, intent, resume, acr=acr, max_age_s=max_age_s)
 
     async def challenge_page(
@@ -108,14 +111,21 @@ class DatabaseStepUps:
         return StepUpRequired(str(challenge_id), acr=acr, max_age_s=max_age_s)
 
     async def find(self, tx: Any, principal: Principal, challenge_id: UUID) -> Challenge | None:
-        """A challenge of the caller's own session that is not over."""
+        """A challenge that is not over, of the caller's own session, or of a client of theirs in the same tenant.
+
+        An API client has no page to show and no factor to ask for: its person approves in a browser (RFC 9470). The
+        approval is the grant's, so neither the browser nor another client can use it.
+        """
         row = await tx.fetchrow(
-            """SELECT id, action, resource, params::text, summary, resume::text, digest, acr, expires_at, approved_at
-               FROM seawall.step_up_challenges
-               WHERE id = $1 AND session_id = $2 AND user_id = $3 AND expires_at > now()""",
+            """SELECT c.id, c.action, c.resource, c.params::text, c.summary, c.resume::text, c.digest, c.acr,
+                 c.expires_at, c.approved_at, c.session_id, s.client_id
+               FROM seawall.step_up_challenges c JOIN seawall.sessions s ON s.id = c.session_id
+               WHERE c.id = $1 AND c.user_id = $3 AND c.tenant_id = $4 AND c.expires_at > now()
+                 AND (c.session_id = $2 OR (s.kind = 'client' AND seawall.grant_is_live(s.id)))""",
             challenge_id,
             principal.session_id,
             principal.user_id,
+            principal.tenant_id,
         )
         if row is None:
             return None
@@ -123,7 +133,7 @@ class DatabaseStepUps:
         return Challenge(**{**dict(row), **texts})
 
     async def approve(self, tx: Any, principal: Principal, challenge: Challenge, method: str) -> str | None:
-        """Turn a challenge into an approval, raise the session to AAL 2 and renew its token.
+        """Turn a challenge into an approval, raise the caller's session to AAL 2 and renew its token.
 
         Gives the new token; None when the challenge was approved already or the session has ended.
         """
@@ -139,7 +149,7 @@ class DatabaseStepUps:
             """INSERT INTO seawall.step_up_approvals (challenge_id, session_id, user_id, tenant_id, digest, expires_at)
                VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))""",
             challenge.id,
-            principal.session_id,
+            challenge.session_id,
             principal.user_id,
             principal.tenant_id,
             challenge.digest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -32,9 +33,10 @@ class WrongCode(Forbidden):
 class StepUpRoutes:
     """Routes of approving one action."""
 
-    def __init__(self, desk: Desk, step_ups: DatabaseStepUps) -> None:
+    def __init__(self, desk: Desk, step_ups: DatabaseStepUps, *, client_title: Callable[[str], str] = str) -> None:
         self._desk = desk
         self._step_ups = step_ups
+        self._client_title = client_title
         self.router = APIRouter(include_in_schema=False)
         self.router.add_api_route("/auth/step-up/{challenge_id}", self.show, methods=["GET"], response_model=None)
         self.router.add_api_route("/auth/step-up/{challenge_id}", self.approve, methods=["POST"], response_model=None)
@@ -56,6 +58,7 @@ class StepUpRoutes:
                 "expires_at": challenge.expires_at.isoformat(),
                 "approved": challenge.approved_at is not None,
                 "enrolled": enrolled,
+                "client": self._client(challenge),
             }
         )
 
@@ -99,6 +102,10 @@ class StepUpRoutes:
             raise NotFound("This request for approval is over, or is not yours.")
         return challenge
 
+    def _client(self, challenge: Challenge) -> str | None:
+        """What the client is called that asked; None when it was this browser."""
+        return None if challenge.client_id is None else self._client_title(challenge.client_id)
+
     def _page(
         self, request: Request, challenge: Challenge, *, enrolled: bool = True, problem: str = "", status: int = 200
     ) -> Response:
@@ -108,6 +115,7 @@ class StepUpRoutes:
             status=status,
             challenge=challenge,
             rows=_rows(challenge.params),
+            client=self._client(challenge),
             enrolled=enrolled,
             problem=problem,
         )

@@ -53,6 +53,8 @@ class IdClaims:
     """Lower case, and only if the provider says that it verified the address."""
     auth_time: int | None
     amr: tuple[str, ...]
+    session: str | None = None
+    """`sid`: the provider's own session, by which it may end ours (Back-Channel Logout §2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Expected:
     algorithms: Collection[str] = ALGORITHMS
     max_age_s: int | None = None
     """When set, the person must have authenticated at the provider within so many seconds."""
+    acr_values: tuple[str, ...] = ()
+    """When given, `acr` must be one of them. Core calls `acr_values` voluntary; asking in vain would be no demand."""
 
 
 def verify_id_token(token: object, keys: Iterable[dict[str, Any]], expected: Expected, *, now_s: int) -> IdClaims:
@@ -80,13 +84,31 @@ def verify_id_token(token: object, keys: Iterable[dict[str, Any]], expected: Exp
         UnknownKey: no key of the set has the token's `kid`.
         SignInRefused: anything else is not right.
     """
+    return _claims(verified_claims(token, keys, expected.algorithms, types=("JWT",)), expected, now_s)
+
+
+def verified_claims(
+    token: object, keys: Iterable[dict[str, Any]], algorithms: Collection[str], *, types: Collection[str]
+) -> dict[str, Any]:
+    """The claims of a token with a good signature; none of them is checked yet.
+
+    Args:
+        token: a compact JWS.
+        keys: a JWK set, as parsed JSON.
+        algorithms: what the signer may use; ours at most.
+        types: values of `typ`, upper case; a token without one counts as `JWT`.
+
+    Raises:
+        UnknownKey: no key of the set has the token's `kid`.
+        SignInRefused: anything else is not right.
+    """
     if not isinstance(token, str) or len(token) > TOKEN_LENGTH_MAX or _COMPACT.fullmatch(token) is None:
         raise SignInRefused("token-malformed")
     header = _object(_part(token.split(".")[0]), "token-header")
     algorithm = header.get("alg")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS & frozenset(expected.algorithms):
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS & frozenset(algorithms):
         raise SignInRefused("token-algorithm")
-    if _HEADERS_REFUSED & header.keys() or str(header.get("typ", "JWT")).upper() != "JWT":
+    if _HEADERS_REFUSED & header.keys() or str(header.get("typ", "JWT")).upper() not in types:
         raise SignInRefused("token-header")
     key = _key(list(keys), algorithm, header.get("kid"))
     try:
@@ -94,7 +116,7 @@ def verify_id_token(token: object, keys: Iterable[dict[str, Any]], expected: Exp
         payload = jws.deserialize_compact(token, import_key(key), registry=registry).payload
     except Exception:  # whatever a verifier stumbles over is not a signature
         raise SignInRefused("token-signature") from None
-    return _claims(_object(payload, "token-payload"), expected, now_s)
+    return _object(payload, "token-payload")
 
 
 def _part(text: str) -> bytes:
@@ -166,19 +188,21 @@ def _fits(key: dict[str, Any], algorithm: str) -> bool:
 def _claims(claims: dict[str, Any], expected: Expected, now_s: int) -> IdClaims:
     if claims.get("iss") != expected.issuer:
         raise SignInRefused("token-issuer")
-    _audience(claims, expected.client_id)
-    _times(claims, now_s)
+    check_audience(claims, expected.client_id)
+    check_times(claims, now_s)
     nonce = claims.get("nonce")
-    if not _is_word(nonce) or not hmac.compare_digest(nonce, expected.nonce):
+    if not is_word(nonce) or not hmac.compare_digest(nonce, expected.nonce):
         raise SignInRefused("token-nonce")
     subject = claims.get("sub")
-    if not _is_word(subject) or len(subject) > 255:
+    if not is_word(subject) or len(subject) > 255:
         raise SignInRefused("token-subject")
     auth_time = _numeric_date(claims, "auth_time", required=expected.max_age_s is not None)
     if auth_time is not None and auth_time > now_s + CLOCK_SKEW_MAX_S:
         raise SignInRefused("token-auth-time")
     if expected.max_age_s is not None and (auth_time or 0) < now_s - expected.max_age_s - CLOCK_SKEW_MAX_S:
         raise SignInRefused("token-auth-time")
+    if expected.acr_values and claims.get("acr") not in expected.acr_values:
+        raise SignInRefused("token-acr")
     email = claims.get("email")
     # Only the boolean counts: "false" is a true string.
     verified = claims.get("email_verified") is True and isinstance(email, str) and email.isprintable()
@@ -188,16 +212,30 @@ def _claims(claims: dict[str, Any], expected: Expected, now_s: int) -> IdClaims:
         subject=subject,
         email=str(email).lower() if verified else None,
         auth_time=auth_time,
-        amr=tuple(a for a in amr[:8] if _is_word(a) and len(a) <= 32) if isinstance(amr, list) else (),
+        amr=tuple(a for a in amr[:8] if is_word(a) and len(a) <= 32) if isinstance(amr, list) else (),
+        session=session_of(claims),
     )
 
 
-def _is_word(value: object) -> TypeGuard[str]:
+def session_of(claims: dict[str, Any]) -> str | None:
+    """`sid`, the provider's name for its session, if it says one.
+
+    Raises:
+        SignInRefused: it is no plain word of bounded length.
+    """
+    sid = claims.get("sid")
+    if sid is not None and (not is_word(sid) or len(sid) > 255):
+        raise SignInRefused("token-session")
+    return sid
+
+
+def is_word(value: object) -> TypeGuard[str]:
     """Non-empty printable ASCII: no NUL, which no database stores, and no half surrogate, which nothing encodes."""
     return isinstance(value, str) and value != "" and value.isascii() and value.isprintable()
 
 
-def _audience(claims: dict[str, Any], client_id: str) -> None:
+def check_audience(claims: dict[str, Any], client_id: str) -> None:
+    """`aud` names us, and nobody else without `azp` (Core §3.1.3.7). Raises SignInRefused."""
     audience = claims.get("aud")
     audiences = [audience] if isinstance(audience, str) else audience
     if not isinstance(audiences, list) or client_id not in audiences:
@@ -208,7 +246,8 @@ def _audience(claims: dict[str, Any], client_id: str) -> None:
         raise SignInRefused("token-authorized-party")
 
 
-def _times(claims: dict[str, Any], now_s: int) -> None:
+def check_times(claims: dict[str, Any], now_s: int) -> None:
+    """`exp` and `iat` are there and hold, `nbf` holds; within 60 s of clock skew. Raises SignInRefused."""
     expires = _numeric_date(claims, "exp", required=True)
     issued = _numeric_date(claims, "iat", required=True)
     not_before = _numeric_date(claims, "nbf", required=False)

@@ -16,7 +16,9 @@ from uuid import UUID
 from seawall.core.ids import new_token, token_hash
 
 LIFETIME_S = 600
-Purpose = Literal["callback", "tenant"]
+Purpose = Literal["callback", "tenant", "link"]
+"""`callback`: somebody signs in. `tenant`: only the choice of the tenant is left. `link`: who is signed in adds a
+provider."""
 
 
 def _base64url(raw: bytes) -> str:
@@ -60,15 +62,20 @@ class SignInTransaction:
     """Token hash of the session that this sign-in replaces: it ends when the new one begins."""
     max_age_s: int | None = None
     user_id: UUID | None = None
-    """Set for `tenant`: who it is, when only the choice of the tenant is left."""
+    """Set for `tenant` and `link`: who it is."""
     assurance: str = ""
     """Set for `tenant`: the verified authentication as JSON, to be carried into the session."""
 
 
 async def open_transaction(tx: Any, transaction: SignInTransaction) -> str:
-    """Record a sign-in that begins; gives the id for the cookie. Expired rows are swept on the way."""
+    """Record a sign-in that begins; gives the id for the cookie. Some expired rows are swept on the way."""
     transaction_id = new_token()
-    await tx.execute("DELETE FROM seawall.sign_in_transactions WHERE expires_at < now()")
+    # Bounded, and past what others are sweeping: a flood of sign-ins must neither queue here nor delete without end.
+    await tx.execute(
+        """DELETE FROM seawall.sign_in_transactions WHERE id_hash IN (
+             SELECT id_hash FROM seawall.sign_in_transactions WHERE expires_at < now()
+             LIMIT 100 FOR UPDATE SKIP LOCKED)"""
+    )
     await tx.execute(
         """INSERT INTO seawall.sign_in_transactions
              (id_hash, purpose, provider, redirect_uri, next, replaces, max_age_s, user_id, assurance, expires_at)
@@ -87,22 +94,22 @@ async def open_transaction(tx: Any, transaction: SignInTransaction) -> str:
     return transaction_id
 
 
-async def use_transaction(tx: Any, transaction_id: str, purpose: Purpose) -> SignInTransaction | None:
+async def use_transaction(tx: Any, transaction_id: str, *purposes: Purpose) -> SignInTransaction | None:
     """Take the live transaction away, whatever comes of it; None if it never was, is over or was used.
 
     Of two concurrent callbacks the `DELETE` gives the row to one.
     """
     row = await tx.fetchrow(
-        """DELETE FROM seawall.sign_in_transactions WHERE id_hash = $1 AND purpose = $2
-           RETURNING provider, redirect_uri, next, replaces, max_age_s, user_id, assurance, expires_at > now() AS
-           live""",
+        """DELETE FROM seawall.sign_in_transactions WHERE id_hash = $1 AND purpose = ANY ($2)
+           RETURNING purpose, provider, redirect_uri, next, replaces, max_age_s, user_id, assurance,
+             expires_at > now() AS live""",
         token_hash(transaction_id),
-        purpose,
+        list(purposes),
     )
     if row is None or not row["live"]:
         return None
     return SignInTransaction(
-        purpose=purpose,
+        purpose=row["purpose"],
         provider=row["provider"],
         redirect_uri=row["redirect_uri"],
         next=row["next"],

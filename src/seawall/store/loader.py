@@ -18,6 +18,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from seawall.core.errors import Refused
 from seawall.core.scope import Transaction
+from seawall.core.sealing import TenantKeys
+from seawall.store.sealed import KEYS, SealedType
 
 M = TypeVar("M")
 Process = Callable[[Any], Any]
@@ -66,6 +68,7 @@ class Loader(Generic[M]):
         self._properties = [p for p in self._mapper.column_attrs if _plain(p)]
         self.columns: list[ColumnElement[Any]] = [p.columns[0] for p in self._properties]
         self._readers = [(p.key, _reader(p.columns[0])) for p in self._properties]
+        self._sealed = [n for n, column in enumerate(self.columns) if isinstance(column.type, SealedType)]
         self.identity_column: ColumnElement[Any] = self._mapper.column_attrs[self.identity_key].columns[0]
         self.tenant_column: ColumnElement[Any] = self._mapper.column_attrs[TENANT_KEY].columns[0]
         self._order = [self._mapper.get_property_by_column(c).key for c in self._mapper.primary_key]
@@ -80,11 +83,29 @@ class Loader(Generic[M]):
     async def load(self, transaction: Transaction, tenant_id: UUID, identity: Any, *, lock: bool) -> M | None:
         """The object, or None when the tenant has no such one. Row-level security decides too, and first."""
         statement = self._lock if lock else self._read
+        if self._sealed:
+            await transaction.keys()
         row = await transaction.fetchrow(statement.sql, *statement.arguments(tenant=tenant_id, identity=identity))
-        return None if row is None else self.instance(row)
+        return None if row is None else (await self._instances(transaction, [row]))[0]
 
-    def instance(self, row: Sequence[Any]) -> M:
-        """A row (in the order of `columns`) as a detached instance, as if the ORM had loaded it."""
+    async def fetch(self, transaction: Transaction, sql: str, arguments: Sequence[Any]) -> list[M]:
+        """Rows of a statement that selects `columns`, in order, as detached instances: as if the ORM had loaded them.
+
+        Sealed columns stay sealed until somebody reads them.
+        """
+        # Keys before rows: when a rotation comes in between, the rows are of a newer version, which can be asked for,
+        # and never of a retired one.
+        if self._sealed:
+            await transaction.keys()
+        return await self._instances(transaction, await transaction.fetch(sql, *arguments))
+
+    async def _instances(self, transaction: Transaction, rows: Sequence[Sequence[Any]]) -> list[M]:
+        if not self._sealed:
+            return [self._instance(row, None) for row in rows]
+        keys = await transaction.keys(row[place] for row in rows for place in self._sealed if row[place] is not None)
+        return [self._instance(row, keys) for row in rows]
+
+    def _instance(self, row: Sequence[Any], keys: TenantKeys | None) -> M:
         instance: Any = self._mapper.class_manager.new_instance()
         values = instance.__dict__
         for (key, read), value in zip(self._readers, row, strict=True):
@@ -92,6 +113,8 @@ class Loader(Generic[M]):
         state = instance._sa_instance_state
         state.key = self._mapper.identity_key_from_primary_key(tuple(values[key] for key in self._order))
         state._commit_all(values)
+        if keys is not None:
+            state.info[KEYS] = keys
         loaded: M = instance
         return loaded
 

@@ -18,6 +18,7 @@ from sqlalchemy import ForeignKeyConstraint, MetaData, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
 from seawall.core.errors import Refused
+from seawall.store.sealed import hang_doors
 from seawall.store.walls import APP_SCHEMA
 
 _REFERS_TO = "seawall_refers_to"
@@ -65,6 +66,7 @@ class Tenanted(DeclarativeBase):
                     why="a key without the tenant can point at another tenant's row",
                     fix=f'{column.name}: Mapped[UUID] = refers_to("<table>")',
                 )
+        hang_doors(cls)
         if cls.__audited__:
             table.info["audited"] = "" if cls.__audited__ is True else cls.__audited__
 

@@ -8,7 +8,7 @@ does not. Connections run in autocommit for SQLAlchemy: the transaction belongs 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,11 +19,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from sqlalchemy.util import greenlet_spawn
 
 from seawall.core.errors import Refused, Unavailable
+from seawall.core.sealing import Keyring
 from seawall.store.address import sqlalchemy_url
+from seawall.store.sealing import SealingSession
 
 WAIT_MAX_S = 5.0
 """How long a request waits for a connection before it is answered 503."""
 CONNECT_ATTEMPTS = 3
+PasswordSource = Callable[[], Awaitable[str]]
+"""Asked for a password at each new connection, because it may have been changed since the last."""
+_INVALID_PASSWORD = "28P01"  # noqa: S105 - the SQLSTATE of it
 
 
 class Loan:
@@ -39,7 +44,9 @@ class Loan:
     def session(self) -> AsyncSession:
         """An ORM session on this connection; it neither begins nor commits."""
         bound = Connection(self._engine.sync_engine, connection=self._fairy)
-        return AsyncSession(AsyncConnection(self._engine, bound), expire_on_commit=False)
+        return AsyncSession(
+            AsyncConnection(self._engine, bound), expire_on_commit=False, sync_session_class=SealingSession
+        )
 
     def give_back(self) -> None:
         self._fairy.close()
@@ -51,9 +58,21 @@ class Loan:
 
 
 class Pool:
-    """Connections that sign in as one database role."""
+    """Connections that sign in as one database role.
 
-    def __init__(self, url: str, *, size: int, statement_timeout_ms: int) -> None:
+    Args:
+        url: the server, the database and the role.
+        size: how many at most.
+        statement_timeout_ms: the server ends what takes longer.
+        password: where the role's password comes from when `url` holds none.
+    """
+
+    def __init__(
+        self, url: str, *, size: int, statement_timeout_ms: int, password: PasswordSource | None = None
+    ) -> None:
+        source = {"password": password} if password is not None and sqlalchemy_url(url).password is None else {}
+        self.keyring: Keyring | None = None
+        """Opens sealed columns for the leases of this pool; set by who wires the process."""
         self._engine = create_async_engine(
             sqlalchemy_url(url),
             isolation_level="AUTOCOMMIT",
@@ -62,7 +81,8 @@ class Pool:
             max_overflow=0,
             pool_timeout=WAIT_MAX_S,
             pool_use_lifo=True,
-            connect_args={
+            connect_args=source
+            | {
                 "timeout": WAIT_MAX_S,
                 "server_settings": {
                     "application_name": "seawall",
@@ -93,7 +113,9 @@ class Pool:
         for _ in range(CONNECT_ATTEMPTS):
             try:
                 loan = Loan(self._engine, await greenlet_spawn(self._pool.connect))
-            except self._failures:
+            except self._failures as error:
+                if _password_refused(error):
+                    continue  # changed between our asking and our connecting: the new one is asked for
                 raise Unavailable("The database is busy.") from None
             if not loan.raw.is_closed():
                 return loan
@@ -131,3 +153,12 @@ class Pool:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def _password_refused(error: BaseException) -> bool:
+    current: BaseException | None = error
+    while current is not None:
+        if getattr(current, "sqlstate", None) == _INVALID_PASSWORD:
+            return True
+        current = current.__cause__
+    return False

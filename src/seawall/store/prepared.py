@@ -43,8 +43,8 @@ class Prepared(Generic[M]):
         """
         if values.keys() != self._parameters:
             raise KeyError(f"the query takes {sorted(self._parameters)}, not {sorted(values)}")
-        rows = await transaction.fetch(self._statement.sql, *self._statement.arguments(**values))
-        return [transaction.adopt(self._loader.instance(row)) for row in rows]
+        found = await self._loader.fetch(transaction, self._statement.sql, self._statement.arguments(**values))
+        return [transaction.adopt(one) for one in found]
 
 
 def prepared(

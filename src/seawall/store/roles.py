@@ -6,6 +6,7 @@
     seawall_identity   the only role that reads and writes sessions and accounts; used by the identity package only
     seawall_worker     gets a tenant context only together with the job it claims
     seawall_auditor    reads the audit events, nothing else
+    seawall_breakglass reads rows of the one tenant that a live break-glass grant names; each leaves its audit event
 
 The statements need a superuser or a role with CREATEROLE, once a cluster: the embedded server runs them by itself, and
 `seawall migrate --print-roles` prints them for everybody else.
@@ -23,7 +24,8 @@ APP: Final = "seawall_app"
 IDENTITY: Final = "seawall_identity"
 WORKER: Final = "seawall_worker"
 AUDITOR: Final = "seawall_auditor"
-LOGIN_ROLES: Final = (MIGRATOR, APP, IDENTITY, WORKER, AUDITOR)
+BREAKGLASS: Final = "seawall_breakglass"
+LOGIN_ROLES: Final = (MIGRATOR, APP, IDENTITY, WORKER, AUDITOR, BREAKGLASS)
 
 _CLOSED = (
     "pg_terminate_backend(integer, bigint)", "pg_cancel_backend(integer)",
@@ -42,7 +44,7 @@ def role_statements() -> list[str]:
     # BEGIN carries the signed context as text, and pg_stat_activity shows the text of a role's statements to everybody
     # of that role: one injected SELECT could read the contexts of other tenants' requests. Only a superuser can turn it
     # on.
-    made += [f"ALTER ROLE {role} SET track_activities = off" for role in (APP, IDENTITY, WORKER)]
+    made += [f"ALTER ROLE {role} SET track_activities = off" for role in (APP, IDENTITY, WORKER, BREAKGLASS)]
     # NOINHERIT membership: the migrator owns nothing until it says SET ROLE
     return [*made, f"GRANT {OWNER} TO {MIGRATOR} WITH INHERIT FALSE, SET TRUE"]
 

@@ -12,10 +12,13 @@ from typing import Final
 from sqlalchemy import Connection, MetaData, text
 
 from seawall.core.errors import Refused
-from seawall.store.roles import APP, WORKER
+from seawall.store.roles import APP, BREAKGLASS, WORKER
 
 APP_SCHEMA: Final = "app"
 POLICY: Final = "tenant_wall"
+BREAK_GLASS_POLICY: Final = "break_glass_wall"
+WITNESS: Final = "break_glass_witness"
+"""A second condition for the break-glass role alone: the row's audit event is written before the row is given."""
 GLOBAL_MARK: Final = "@seawall:global"
 """In a table's comment: rows that belong to no tenant, read-only to the app."""
 CANONICAL: Final = "(tenant_id = ( SELECT seawall.tenant_id() AS tenant_id))"
@@ -37,6 +40,12 @@ UNION ALL SELECT relname, 'does not FORCE row-level security' FROM walled
 UNION ALL SELECT w.relname, 'has no policy {POLICY}' FROM walled w
     WHERE w.attnum IS NOT NULL
       AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = w.oid AND p.polname = '{POLICY}')
+UNION ALL SELECT w.relname, 'shows rows under break-glass without a witness' FROM walled w
+    WHERE w.attnum IS NOT NULL AND has_table_privilege('{BREAKGLASS}', w.oid, 'SELECT')
+      AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = w.oid AND p.polname = '{WITNESS}'
+                      AND NOT p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) LIKE 'seawall.witness(tableoid, %')
+UNION ALL SELECT w.relname, 'can be changed under break-glass' FROM walled w
+    WHERE has_table_privilege('{BREAKGLASS}', w.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
 UNION ALL SELECT w.relname, 'has the policy ' || p.polname || ', which is not the canonical one'
     FROM walled w JOIN pg_policy p ON p.polrelid = w.oid
     WHERE p.polpermissive AND (pg_get_expr(p.polqual, p.polrelid) IS DISTINCT FROM '{CANONICAL}'
@@ -77,14 +86,20 @@ def raise_walls(connection: Connection, metadata: MetaData | None) -> None:
         text(
             "SELECT c.relname, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id'"
             "  AND NOT a.attisdropped) AS tenanted,"
-            " EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = :policy) AS has_policy"
+            " EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = :policy) AS has_policy,"
+            " (SELECT string_agg(quote_ident(a.attname) || '::text', ' || '','' || ' ORDER BY a.attnum)"
+            "  FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])"
+            "  WHERE i.indrelid = c.oid AND i.indisprimary AND a.attname <> 'tenant_id') AS row_id"
             " FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p')"
         ),
         {"policy": POLICY, "schema": APP_SCHEMA},
     ).all()
-    for name, tenanted, has_policy in tables:
+    for name, tenanted, has_policy, row_id in tables:
         for statement in _wall_statements(quoted(name), tenanted=tenanted, has_policy=has_policy):
             connection.execute(text(statement))
+        if tenanted:
+            for statement in _witness_statements(quoted(name), row_id or "'?'"):
+                connection.exec_driver_sql(statement)
     for name, kind in _audited_tables(metadata).items():
         for statement in _audit_statements(quoted(name), kind):
             connection.execute(text(statement))
@@ -110,7 +125,7 @@ def quoted(name: str) -> str:
 
 def _wall_statements(table: str, *, tenanted: bool, has_policy: bool) -> list[str]:
     if not tenanted:
-        return [f"GRANT SELECT ON {table} TO {APP}, {WORKER}"]
+        return [f"GRANT SELECT ON {table} TO {APP}, {WORKER}, {BREAKGLASS}"]
     statements = [
         f"ALTER TABLE {table} ALTER COLUMN tenant_id SET DEFAULT seawall.tenant_id()",
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
@@ -122,6 +137,20 @@ def _wall_statements(table: str, *, tenanted: bool, has_policy: bool) -> list[st
         wall = "tenant_id = (SELECT seawall.tenant_id())"
         statements.append(f"CREATE POLICY {POLICY} ON {table} TO {APP}, {WORKER} USING ({wall}) WITH CHECK ({wall})")
     return statements
+
+
+def _witness_statements(table: str, row_id: str) -> list[str]:
+    """What the break-glass role has: the same wall, nothing but SELECT, and a witness of every row."""
+    wall = "tenant_id = (SELECT seawall.tenant_id())"
+    return [
+        f"REVOKE ALL ON {table} FROM {BREAKGLASS}",
+        f"DROP POLICY IF EXISTS {BREAK_GLASS_POLICY} ON {table}",
+        f"CREATE POLICY {BREAK_GLASS_POLICY} ON {table} TO {BREAKGLASS} USING ({wall}) WITH CHECK ({wall})",
+        f"DROP POLICY IF EXISTS {WITNESS} ON {table}",
+        f"CREATE POLICY {WITNESS} ON {table} AS RESTRICTIVE FOR SELECT TO {BREAKGLASS}"
+        f" USING (seawall.witness(tableoid, {row_id}))",
+        f"GRANT SELECT ON {table} TO {BREAKGLASS}",
+    ]
 
 
 def _audited_tables(metadata: MetaData | None) -> dict[str, str]:

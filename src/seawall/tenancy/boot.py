@@ -18,7 +18,7 @@ SELECT current_setting('server_version_num')::integer AS version,
        extract(epoch FROM clock_timestamp())::float8 AS database_time,
        r.rolname AS role, r.rolsuper, r.rolbypassrls, r.rolcreaterole, r.rolcreatedb, r.rolreplication,
        current_setting('track_activities')::boolean AS overheard,
-       to_regprocedure('seawall.admit(bytea)') IS NOT NULL AS migrated,
+       to_regprocedure('seawall.admit(bytea,bytea)') IS NOT NULL AS migrated,
        (SELECT string_agg(c.relname, ', ') FROM pg_class c
         WHERE c.relnamespace = to_regnamespace('app') AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned,
        (SELECT string_agg(o.rolname, ', ') FROM pg_roles o

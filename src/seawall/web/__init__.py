@@ -20,7 +20,7 @@ from seawall.web.assets import STATIC_PATH, Assets
 from seawall.web.pages import Pages, money, page
 from seawall.web.wall import Wall
 
-__all__ = ["Pages", "Wall", "include", "money", "page"]
+__all__ = ["STATIC_PATH", "Pages", "Wall", "include", "money", "page"]
 
 
 def include(app: FastAPI, *, settings: Settings, template_packages: Sequence[tuple[str, Path]] = ()) -> Pages:
@@ -35,7 +35,7 @@ def include(app: FastAPI, *, settings: Settings, template_packages: Sequence[tup
             why="its error page shows the source, the stack and every local variable to the caller",
             fix="remove debug=True; the stack is in the log, under the trace id of the answer",
         )
-    logs.configure(production=settings.production)
+    logs.configure(production=settings.production, messages=settings.web.log_exception_text)
     # A redirect that no route decided would be an undecided answer; `/orders/` is simply not `/orders`.
     app.router.redirect_slashes = False
     assets = Assets(settings.root / "static", reread=not settings.production)

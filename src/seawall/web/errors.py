@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seawall.core.errors import NotSignedIn, Problem, StepUpRequired
+from seawall.core.errors import NotSignedIn, Problem
 from seawall.core.scope import Decided, Passage
 
 PROBLEM_TYPE = "application/problem+json"
@@ -83,8 +83,8 @@ _SQLSTATE = {
 def told(error: BaseException) -> Told:
     """What the caller is told about `error`. Total: whatever is not known is `internal`."""
     if isinstance(error, Problem):
-        location = error.location if isinstance(error, StepUpRequired) else ""
-        return Told(error.status, error.problem_code, error.title, error.detail, error.headers, error.extra, location)
+        shown = (error.status, error.problem_code, error.title, error.detail)
+        return Told(*shown, error.headers, error.extra, error.location)
     if isinstance(error, RequestValidationError):
         fields = list(_fields(error.errors()))
         return Told(422, "unprocessable", "The request does not validate", extra={"errors": fields})
@@ -170,6 +170,8 @@ def answer(request: Request, passage: Passage, error: BaseException) -> Response
     what = told(error)
     if what.status >= 500:
         _LOG.error("failed", trace_id=passage.trace_id, status=what.status, problem=what.code, exc_info=error)
+    if isinstance(error, Problem):
+        passage.events += [event.model_copy(update={"trace_id": passage.trace_id}) for event in error.events]
     return respond(request, passage, what, signed_out=isinstance(error, NotSignedIn))
 
 
@@ -179,7 +181,8 @@ def respond(request: Request, passage: Passage, what: Told, *, signed_out: bool 
     if passage.wants_html:
         location = what.location
         if signed_out and passage.method == "GET":
-            location = f"{SIGN_IN_PATH}?next={quote(_own_address(request), safe='/')}"
+            here = _own_address(request)
+            location = here if passage.renewable else f"{SIGN_IN_PATH}?next={quote(here, safe='/')}"
         if location and "hx-request" in request.headers:
             # A fetch would follow a redirect silently and put the page into a corner of this one.
             return Response(status_code=what.status, headers={"HX-Redirect": location})

@@ -4,10 +4,11 @@ Three traps are closed here, once, for Seawall's own loggers and the standard li
 
 - *Log injection* (ASVS 16.4.1): every control character of every value is escaped before a renderer sees it, so that a
   value from a request cannot begin a line of its own or recolour a terminal.
-- *Secrets* (ASVS 16.2.5): fields that could hold one are dropped by name. Query strings, bodies, cookies and headers
-  are never passed to a logger in the first place; uvicorn's access log, which prints query strings, is switched off.
+- *Secrets and people* (ASVS 16.2.5): values are kept by type and field (`web.redaction`), and fields that could hold a
+  secret are dropped by name. Query strings, bodies, cookies and headers are never passed to a logger in the first
+  place; uvicorn's access log, which prints query strings, is switched off.
 - *Exceptions*: the stack is logged as places and types. Messages of exceptions often quote the offending row or value
-  (asyncpg's do), so production leaves them out.
+  (asyncpg's do), so they are left out, unless `[web] log_exception_text` asks for them in development.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
@@ -22,6 +24,8 @@ from typing import Any
 
 import orjson
 import structlog
+
+from seawall.web.redaction import argument_of, scrubbed, value_of
 
 DROPPED_FIELDS = frozenset(
     {
@@ -66,7 +70,7 @@ def stack_of(error: BaseException, *, messages: bool) -> list[str]:
         if current is None:
             break
         name = f"{type(current).__module__}.{type(current).__qualname__}"
-        lines.append(f"{name}: {escaped(str(current))}" if messages else name)
+        lines.append(f"{name}: {escaped(scrubbed(str(current)))}" if messages else name)
         frames = traceback.extract_tb(current.__traceback__)[-FRAMES_MAX:]
         lines.extend(f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
@@ -89,12 +93,32 @@ class _Clean:
         for key, value in event.items():
             if key in DROPPED_FIELDS:
                 continue
-            cleaned[escaped(key)] = value if isinstance(value, bool | int | float | None) else escaped(str(value))
+            cleaned[escaped(key)] = self._kept(key, value)
         if isinstance(error, BaseException):
             cleaned["stack"] = stack_of(error, messages=self._messages)
         event.clear()
         event.update(cleaned)
         return event
+
+    @staticmethod
+    def _kept(key: str, value: Any) -> Any:
+        kept = scrubbed(str(value)) if key == "event" else value_of(key, value)
+        if isinstance(kept, list):
+            return [escaped(one) if isinstance(one, str) else one for one in kept]
+        return escaped(kept) if isinstance(kept, str) else kept
+
+
+class _Arguments(logging.Filter):
+    """Of a library's line only the template is a literal; its arguments are values, and kept as values are."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, dict):
+            record.args = {key: argument_of(value) for key, value in record.args.items()}
+        elif record.args:
+            record.args = tuple(argument_of(value) for value in record.args)
+        if record.name == "asyncio":
+            record.msg = str(record.msg).partition("\n")[0]  # then come the task and its exception, as text
+        return True
 
 
 def _json(_logger: Any, _method: str, event: EventDict) -> str:
@@ -141,10 +165,17 @@ request_line = _Requests()
 `/orders/{order_id}`, never the path itself. Silent until `configure`."""
 
 
-def configure(*, production: bool, level: int = logging.INFO) -> None:
-    """Set up structlog and the standard library's root logger to write to standard error. May be called again."""
+def configure(*, production: bool, level: int = logging.INFO, messages: bool | None = None) -> None:
+    """Set up structlog and the standard library's root logger to write to standard error. May be called again.
+
+    Args:
+        production: JSON instead of lines for people.
+        level: the least that is written.
+        messages: whether texts of exceptions are written; by default outside production.
+    """
+    texts = not production if messages is None else messages
     request_line.production, request_line.enabled = production, level <= logging.INFO
-    clean = _Clean(messages=not production)
+    clean = _Clean(messages=texts)
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -157,7 +188,9 @@ def configure(*, production: bool, level: int = logging.INFO) -> None:
         logger_factory=_StandardError(),
         cache_logger_on_first_use=False,
     )
+    _catch_the_uncaught(texts)
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Arguments())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=())],
@@ -181,6 +214,18 @@ def configure(*, production: bool, level: int = logging.INFO) -> None:
     access = logging.getLogger("uvicorn.access")
     # It prints the query string, where people put tokens; the wall has its own line a request.
     access.handlers, access.propagate, access.disabled = [], False, True
+
+
+def _catch_the_uncaught(texts: bool) -> None:
+    """What nobody catches is printed by Python with its text, past every logger; then it goes through ours."""
+    if texts:
+        sys.excepthook, threading.excepthook = sys.__excepthook__, threading.__excepthook__
+        sys.unraisablehook = sys.__unraisablehook__
+        return
+    log = structlog.get_logger("seawall")
+    sys.excepthook = lambda kind, error, trace: log.critical("uncaught", exc_info=error)
+    threading.excepthook = lambda uncaught: log.critical("uncaught in a thread", exc_info=uncaught.exc_value)
+    sys.unraisablehook = lambda uncaught: log.error("unraisable", exc_info=uncaught.exc_value)
 
 
 class _StandardError:

@@ -26,6 +26,7 @@ REQUEST_MAX_BYTES = 65_536
 READ_TIMEOUT_S = 10
 OVERSIZED_BYTES = 8 * 1024 * 1024
 CLIENT_ID = "judge"
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 Claims = dict[str, Any]
 Signature = Literal["honest", "none", "hs256-public-key", "other-key", "embedded-key", "broken", "duplicate-claims"]
@@ -64,6 +65,8 @@ class HostileProvider:
 
     def __init__(self) -> None:
         self.issuer = ""
+        self.away = False
+        """Answers 503 to everything."""
         self.redemptions: list[dict[str, str]] = []
         """Every form that came to the token endpoint."""
         self._codes: dict[str, Issued] = {}
@@ -80,6 +83,8 @@ class HostileProvider:
 
     def answer(self, method: str, path: str, body: str) -> tuple[int, bytes]:
         """Status and JSON body for a request."""
+        if self.away:
+            return 503, b"{}"
         if path == "/.well-known/openid-configuration":
             return 200, _json(self._metadata())
         if path == "/jwks":
@@ -136,8 +141,24 @@ class HostileProvider:
         told = {name: value for name, value in issued.lie.claims(claims).items() if value is not None}
         return self._signed(_json(told), issued.lie.signature)
 
-    def _signed(self, payload: bytes, how: Signature) -> str:
-        header: dict[str, Any] = {"alg": "ES256", "kid": "judge-1", "typ": "JWT"}
+    def logout_token(self, subject: str, lie: Lie | None = None, *, typ: str = "logout+jwt") -> str:
+        """A logout token for everything of a person (Back-Channel Logout 1.0 §2.4); `lie` changes it."""
+        now = int(time.time())
+        claims: Claims = {
+            "iss": self.issuer,
+            "sub": subject,
+            "aud": CLIENT_ID,
+            "iat": now,
+            "exp": now + 120,
+            "jti": secrets.token_urlsafe(12),
+            "events": {LOGOUT_EVENT: {}},
+        }
+        lie = lie or Lie()
+        told = {name: value for name, value in lie.claims(claims).items() if value is not None}
+        return self._signed(_json(told), lie.signature, typ)
+
+    def _signed(self, payload: bytes, how: Signature, typ: str = "JWT") -> str:
+        header: dict[str, Any] = {"alg": "ES256", "kid": "judge-1", "typ": typ}
         if how == "none":
             return f"{_b64(_json({'alg': 'none', 'typ': 'JWT'}))}.{_b64(payload)}."
         if how == "hs256-public-key":

@@ -19,7 +19,8 @@ from tests.support.databases import ScratchDatabase
 from seawall import audit, identity, web
 from seawall.core.decisions import passage_of, public, self_service
 from seawall.core.events import Event
-from seawall.core.scope import Principal
+from seawall.core.master import FixedMaster, MasterSecret
+from seawall.core.scope import GrantUse, Principal
 from seawall.core.stepup import Intent, Resume
 from seawall.settings import IdentitySection, ProviderSection, Settings
 
@@ -39,12 +40,19 @@ class House:
     settings: Settings
     scratch: ScratchDatabase
     app: FastAPI = field(init=False)
+    master: MasterSecret = field(default_factory=lambda: FixedMaster("k" * 43))
 
     def __post_init__(self) -> None:
-        app = FastAPI()
+        app = self.app = FastAPI()
         packages = [("identity", identity.TEMPLATES)]
         self.pages = web.include(app, settings=self.settings, template_packages=packages)
-        self.identity = identity.include(app, settings=self.settings, database=lambda: self.scratch.database)
+        self.identity = identity.include(
+            app,
+            settings=self.settings,
+            database=lambda: self.scratch.database,
+            master=self.master,
+            unbound_paths=("/static",),
+        )
         self.asgi = web.Wall(self.identity.middleware(app), runtime=self, settings=self.settings)  # type: ignore[arg-type]
         self.done: list[str] = []
         self._routes(app)
@@ -57,8 +65,11 @@ class House:
     def render(self, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Any:
         return self.pages.render(request, template, context, status=status)
 
-    async def admit(self, token_hash: bytes) -> Principal | None:
-        return await self.scratch.database.admit(token_hash)
+    async def admit(self, token_hash: bytes, device_hash: bytes | None = None) -> Principal | None:
+        return await self.scratch.database.admit(token_hash, device_hash)
+
+    async def admit_grant(self, use: GrantUse) -> Principal | None:
+        return await self.scratch.database.admit_grant(use)
 
     async def begin(self, principal: Principal) -> Any:
         return await self.scratch.database.begin(principal)

@@ -11,9 +11,6 @@ import pyotp
 import pytest
 from tests.integration.identity.conftest import HTML, JSON, Browser, House
 
-from seawall.core.errors import Conflict, NotFound, Unprocessable
-from seawall.core.scope import Decided, Membership, Passage, Scope
-
 
 class App:
     """An authenticator app: each step's code once."""
@@ -77,6 +74,18 @@ async def test_signing_out_here_and_everywhere(house: House, browser: Browser) -
     assert (await browser.post("/auth/sign-out-everywhere", headers=JSON)).status_code == 401
 
 
+async def test_sessions_that_ended_long_ago_are_swept(house: House, browser: Browser, ann: UUID) -> None:
+    count = "SELECT count(*) FROM seawall.sessions"
+    for end in ("revoked_at = now() - interval '31 days'", "expires_at = now() - interval '31 days'"):
+        await house.browser().sign_in("ann@example.com")
+        await house.scratch.owner.execute(
+            f"UPDATE seawall.sessions SET {end} WHERE id = (SELECT max(id::text)::uuid FROM seawall.sessions)"
+        )
+    await house.browser().sign_in("ann@example.com")
+    assert await house.scratch.owner.fetchval(count) == 2
+    assert await browser.me() == 200
+
+
 async def test_at_most_a_hundred_sessions_of_one_person(
     house: House, ann: UUID, tenant: UUID, browser: Browser
 ) -> None:
@@ -100,62 +109,6 @@ async def test_the_account_page(browser: Browser) -> None:
     assert page.status_code == 200
     assert "Set up an authenticator app" in page.text
     assert (await browser.get("/auth/account", JSON)).json()["sessions"] == 1
-
-
-# -- roles -------------------------------------------------------------------------------------------------------------
-
-
-async def scope_of(house: House, browser: Browser) -> Scope:
-    from seawall.core.ids import token_hash
-
-    principal = await house.scratch.database.admit(token_hash(browser.token or ""))
-    assert principal is not None
-    passage = Passage(house, "t" * 32, "n", "POST", "/", wants_html=False, decision=Decided("policy", "test"))  # type: ignore[arg-type]
-    return Scope(passage, principal)
-
-
-async def test_roles_change_in_the_callers_tenant_and_end_sessions(
-    house: House, tenant: UUID, browser: Browser
-) -> None:
-    bob = await house.person("bob@example.com", tenant)
-    bobs = house.browser()
-    await bobs.sign_in("bob@example.com")
-    scope, people, venue = await scope_of(house, browser), house.identity.people, uuid4()
-    role = Membership("manager", "Venue", venue)
-    await people.grant(scope, bob, role)
-    assert await bobs.me() == 401
-    assert await browser.me() == 200
-    found = {member.user_id: member for member in await people.members(scope)}
-    assert role in found[bob].memberships
-    with pytest.raises(Conflict):
-        await people.grant(scope, bob, role)
-    await bobs.sign_in("bob@example.com")
-    await people.revoke(scope, bob, role)
-    assert await bobs.me() == 401
-    with pytest.raises(Conflict):
-        await people.revoke(scope, bob, role)
-    told = [
-        (e["role"], e["change"], e["scope_id"], e["trace_id"])
-        for e in await house.events("access.grant")
-        if "role" in e
-    ]
-    assert told == [("manager", "granted", str(venue), "t" * 32), ("manager", "revoked", str(venue), "t" * 32)]
-
-
-async def test_nobody_of_another_tenant_is_touched(house: House, browser: Browser) -> None:
-    elsewhere = await house.scratch.tenant()
-    eve = await house.person("eve@example.com", elsewhere)
-    scope, people = await scope_of(house, browser), house.identity.people
-    assert eve not in {member.user_id for member in await people.members(scope)}
-    for change in (people.grant, people.revoke):
-        with pytest.raises(NotFound):
-            await change(scope, eve, Membership("owner"))
-        with pytest.raises(NotFound):
-            await change(scope, uuid4(), Membership("owner"))
-    with pytest.raises(Unprocessable):
-        await people.grant(scope, scope.principal.user_id, Membership("Not A Role"))
-    with pytest.raises(Unprocessable):
-        await people.grant(scope, scope.principal.user_id, Membership("owner", "Venue", None))
 
 
 # -- TOTP --------------------------------------------------------------------------------------------------------------

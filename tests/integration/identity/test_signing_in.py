@@ -10,6 +10,7 @@ import pytest
 from tests.integration.identity.conftest import HTML, JSON, ORIGIN, House
 
 from seawall.core.errors import Refused
+from seawall.core.master import FixedMaster
 from seawall.settings import IdentitySection, ProviderSection, Settings
 
 
@@ -40,9 +41,11 @@ async def test_the_callback_ends_in_a_page_and_the_cookies_are_as_they_must_be(h
     answer = await browser.log_in("ann@example.com", path="/auth/sign-in?next=/orders")
     landed = await browser.get(answer.headers["location"])
     assert "url=/orders" in landed.text
-    session, transaction = landed.headers.get_list("set-cookie")
+    session, transaction, known = landed.headers.get_list("set-cookie")
     assert session.split("; ", 1)[1] == "Path=/; Secure; HttpOnly; SameSite=Strict"
     assert transaction == "__Host-sw_tx=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"
+    assert known.startswith("__Host-sw_known=")
+    assert known.split("; ", 1)[1] == "Max-Age=34560000; Path=/; Secure; HttpOnly; SameSite=Lax"
 
 
 async def test_a_callback_works_once_even_at_the_same_moment(house: House, ann: UUID) -> None:
@@ -224,7 +227,7 @@ def test_the_development_provider_refuses_production(tmp_path: Path) -> None:
     from seawall import identity
 
     with pytest.raises(Refused, match="development sign-in provider"):
-        identity.include(FastAPI(), settings=settings, database=lambda: None)  # type: ignore[arg-type,return-value]
+        identity.include(FastAPI(), settings=settings, database=lambda: None, master=FixedMaster("k"))  # type: ignore[arg-type,return-value]
 
 
 def test_a_provider_needs_a_lawful_name_and_issuer(tmp_path: Path) -> None:
@@ -240,4 +243,4 @@ def test_a_provider_needs_a_lawful_name_and_issuer(tmp_path: Path) -> None:
     }.items():
         settings = Settings(root=tmp_path, identity=IdentitySection(providers={name: section}))
         with pytest.raises(Refused, match=r"identity\.providers"):
-            identity.include(FastAPI(), settings=settings, database=lambda: None)  # type: ignore[arg-type,return-value]
+            identity.include(FastAPI(), settings=settings, database=lambda: None, master=FixedMaster("k"))  # type: ignore[arg-type,return-value]

@@ -16,7 +16,7 @@ from seawall.store.roles import APP, AUDITOR, IDENTITY, MIGRATOR, WORKER
 
 async def _admitted(scratch: ScratchDatabase, **columns: object):
     tenant = await scratch.tenant()
-    user = await scratch.person(tenant, "owner")
+    user = await scratch.person(tenant, "manager")
     token = await scratch.session(user, tenant, **columns)
     return tenant, user, token
 
@@ -195,6 +195,14 @@ async def test_a_swallowed_database_error_does_not_pass_as_a_commit(scratch: Scr
         "SELECT seawall.mint(gen_random_uuid(), NULL, NULL, 'session')",
         "SELECT seawall.verify('x')",
         "SELECT seawall.new_context_key()",
+        "SELECT * FROM seawall.approval_requests",
+        "UPDATE seawall.approval_requests SET decision = 'approved'",
+        "SELECT * FROM seawall.break_glass_grants",
+        "INSERT INTO seawall.staff (user_id) VALUES (uuidv7())",
+        "SELECT seawall.add_staff('a@b.example', 'A')",
+        "SELECT seawall.grant_holds(uuidv7(), uuidv7(), uuidv7())",
+        "SELECT seawall.witness(1, 'x')",
+        "SELECT * FROM seawall.break_glass_reads(uuidv7(), 1)",
         "SELECT seawall.audit_append_as(NULL, NULL, NULL, '{}')",
         "SELECT * FROM seawall.claim('{x}', 1)",
         "SET ROLE seawall_owner",

@@ -11,7 +11,7 @@ import seawall.identity.sign_in as module
 from seawall.core.ids import token_hash
 from seawall.identity.transactions import SignInTransaction
 
-async def kept(tx, transaction_id, purpose):
+async def kept(tx, transaction_id, *purposes):
     row = await tx.fetchrow(
         "SELECT purpose, provider, redirect_uri, next FROM seawall.sign_in_transactions WHERE id_hash = $1",
         token_hash(transaction_id),
@@ -27,6 +27,25 @@ real = module.Metadata.parse.__func__
 def quiet(cls, document, issuer, *, production):
     return replace(real(cls, document, issuer, production=production), iss_advertised=False)
 module.Metadata.parse = classmethod(quiet)
+"""
+LOGOUT_REPLAYED = """
+import seawall.identity.logout as module
+real = module.end_provider_sessions
+async def forgetful(tx, token):
+    await tx.execute("DELETE FROM seawall.logout_tokens_seen")
+    return await real(tx, token)
+module.end_provider_sessions = forgetful
+"""
+LOGOUT_DEAF = """
+import seawall.identity.logout as module
+async def nothing(tx, token):
+    return 0
+module.end_provider_sessions = nothing
+"""
+LOGOUT_BY_NONCE = """
+import seawall.identity.logout as module
+real = module.verified_claims
+module.verified_claims = lambda *a, **more: {k: v for k, v in real(*a, **more).items() if k != "nonce"}
 """
 PLAIN = """
 import seawall.identity.development.codes as module
@@ -45,6 +64,8 @@ module.AuthorizationRequest.parse = classmethod(lax)
         pytest.param(REUSABLE, id="transaction-kept", marks=PROVE),
         pytest.param(NO_ISSUER, id="issuer-may-be-missing", marks=PROVE),
         pytest.param(PLAIN, id="plain-pkce", marks=PROVE),
+        pytest.param(LOGOUT_REPLAYED, id="logout-replayed", marks=PROVE),
+        pytest.param(LOGOUT_BY_NONCE, id="id-token-logs-out", marks=PROVE),
     ],
 )
 async def test_without_one_check(sabotage, python: str) -> None:

@@ -153,7 +153,7 @@ def test_a_missing_fact_is_a_denial(engine: Engine) -> None:
 
 def test_an_obligation_nobody_knows_is_a_denial(engine: Engine) -> None:
     known = engine.book.policies["parcel.read.manager"]
-    annotations = {**known.annotations, "requires_approval": "finance"}
+    annotations = {**known.annotations, "requires_two_keys": "finance"}
     strange = Policy(known.id, known.file, {**known.est, "annotations": annotations})
     book = PolicyBook(engine.schema, {**engine.book.policies, known.id: strange})
     assert decide(Engine(book), MANAGER, "read", parcel()) == Deny((known.id,), "unknown-obligation")

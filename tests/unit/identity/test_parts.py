@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import stat
-from pathlib import Path
 from uuid import uuid4
 
 import pyotp
 import pytest
 
-from seawall.core.errors import Refused
+from seawall.core.master import FixedMaster
 from seawall.identity.development.codes import AuthorizationRefused, AuthorizationRequest
-from seawall.identity.sealing import Seal, Unsealable, master_secret, private_file
+from seawall.identity.sealing import Seal, Unsealable
 from seawall.identity.throttle import Limit, network_of
 from seawall.identity.totp import new_secret, otpauth_uri, step_of
-from seawall.settings import Settings
 
 
 def test_a_code_is_right_in_its_step_and_one_beside_it() -> None:
@@ -41,39 +38,22 @@ def test_the_secret_has_160_bits_and_the_uri_names_the_account() -> None:
 
 def test_a_sealed_value_opens_only_for_its_owner_with_its_key() -> None:
     owner, other = uuid4().bytes, uuid4().bytes
-    seal = Seal("k" * 43, "totp")
+    seal = Seal(FixedMaster("k" * 43), "totp")
     sealed = seal.seal(b"secret", owner)
     assert seal.open(sealed, owner) == b"secret"
     assert b"secret" not in sealed
     assert sealed != seal.seal(b"secret", owner)
     for attempt in (
         lambda: seal.open(sealed, other),
-        lambda: Seal("j" * 43, "totp").open(sealed, owner),
-        lambda: Seal("k" * 43, "else").open(sealed, owner),
+        lambda: Seal(FixedMaster("j" * 43), "totp").open(sealed, owner),
+        lambda: Seal(FixedMaster("k" * 43), "else").open(sealed, owner),
         lambda: seal.open(sealed[:-1] + bytes([sealed[-1] ^ 1]), owner),
-        lambda: seal.open(b"\x02" + sealed[1:], owner),
+        lambda: seal.open(b"\x01" + sealed[1:], owner),
         lambda: seal.open(b"", owner),
         lambda: seal.open(sealed[:5], owner),
     ):
         with pytest.raises(Unsealable):
             attempt()
-
-
-def test_the_development_key_is_made_once_and_kept_private(tmp_path: Path) -> None:
-    settings = Settings(root=tmp_path)
-    first = master_secret(settings)
-    path = settings.state_directory / "secret.key"
-    assert first == master_secret(settings) == path.read_text()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(path.parent.iterdir()) == [path]
-    path.chmod(0o640)
-    with pytest.raises(Refused, match="read by others"):
-        master_secret(settings)
-
-
-def test_a_private_file_is_not_made_anew(tmp_path: Path) -> None:
-    assert private_file(tmp_path / "a" / "k", lambda: "one") == "one"
-    assert private_file(tmp_path / "a" / "k", lambda: "two") == "one"
 
 
 @pytest.mark.parametrize(

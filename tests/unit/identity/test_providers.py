@@ -16,8 +16,9 @@ from seawall.core.clock import now_s
 from seawall.core.errors import Refused
 from seawall.identity import fetching
 from seawall.identity.fetching import Fetcher, is_provider_url
-from seawall.identity.providers import Metadata, Provider
-from seawall.identity.refusals import SignInRefused
+from seawall.identity.metadata import Metadata
+from seawall.identity.providers import ClientSecret, Provider, Trust
+from seawall.identity.refusals import ProviderAway, SignInRefused
 from seawall.identity.transactions import Secrets, challenge_of
 
 ISSUER = "https://idp.example"
@@ -47,6 +48,9 @@ class Idp:
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request)
         path = request.url.path
+        if path == "/par":
+            reference = {"request_uri": "urn:ietf:params:oauth:request_uri:1", "expires_in": 60}
+            return self.answers.get(path) or httpx2.Response(201, json=reference)
         if path in self.answers:
             return self.answers[path]
         if path.endswith("openid-configuration"):
@@ -68,18 +72,25 @@ class Idp:
     def count(self, path: str) -> int:
         return sum(request.url.path == path for request in self.asked)
 
-    def provider(self, *, secret: str | None = None, production: bool = True) -> Provider:
+    def provider(self, *, secret: str | None = None, production: bool = True, trust: Trust | None = None) -> Provider:
         fetcher = Fetcher(lambda: httpx2.AsyncClient(transport=httpx2.MockTransport(self)))
         return Provider(
             "idp",
             issuer=ISSUER,
             client_id="app",
-            client_secret=secret,
+            client_secret=_secret(secret),
             title="",
-            email_domains=frozenset(),
             fetcher=fetcher,
             production=production,
+            trust=trust,
         )
+
+
+def _secret(value: str | None) -> ClientSecret:
+    async def secret() -> str | None:
+        return value
+
+    return secret
 
 
 ANSWER = {"code": "c", "state": SECRETS.state, "iss": ISSUER}
@@ -147,7 +158,7 @@ async def test_a_rotated_key_is_fetched_once_and_unknown_keys_do_not_flood(monke
     for _ in range(5):
         assert await refused(provider, ANSWER) == "token-key-unknown"
     assert idp.count("/jwks") == 1  # asked less than ten seconds ago
-    monkeypatch.setattr("seawall.identity.providers.KEYS_REFETCH_EVERY_S", -1)
+    monkeypatch.setattr("seawall.identity.remembered.RENEW_EVERY_S", -1)
     idp.keys.append(idp.signing)
     assert (await provider.exchange(ANSWER, SECRETS, BACK, None)).subject == "s"
     assert idp.count("/jwks") == 2
@@ -230,7 +241,6 @@ def test_issuers_without_tls_are_refused_at_start() -> None:
                 client_id="app",
                 client_secret=None,
                 title="",
-                email_domains=frozenset(),
                 fetcher=Fetcher.over_network("https://idp.example"),
                 production=production,
             )
@@ -239,3 +249,61 @@ def test_issuers_without_tls_are_refused_at_start() -> None:
     assert not is_provider_url("http://127.0.0.1.evil.example", production=False)
     assert not is_provider_url("https://idp.example/#x", production=False)
     assert not is_provider_url("https://[", production=False)
+
+
+async def test_a_provider_that_takes_pushed_requests_gets_them() -> None:
+    idp = Idp()
+    idp.document["pushed_authorization_request_endpoint"] = f"{ISSUER}/par"
+    url = httpx2.URL(await idp.provider(secret="s").authorization_url(SECRETS, BACK, max_age_s=None))
+    assert dict(url.params) == {
+        "tenant": "1",
+        "client_id": "app",
+        "request_uri": "urn:ietf:params:oauth:request_uri:1",
+    }
+    pushed = next(request for request in idp.asked if request.url.path == "/par")
+    form = dict(httpx2.QueryParams(pushed.content.decode()))
+    assert (form["code_challenge"], form["redirect_uri"]) == (challenge_of(SECRETS.verifier), BACK)
+    assert pushed.headers["authorization"].startswith("Basic ")
+    for answer in (
+        httpx2.Response(200, json={"request_uri": "urn:x"}),
+        httpx2.Response(201, json={"request_uri": "urn:x\r\nSet-Cookie: a=b"}),
+        httpx2.Response(201, json={}),
+        httpx2.Response(400, json={"error": "invalid_request"}),
+    ):
+        idp.answers["/par"] = answer
+        with pytest.raises(SignInRefused):
+            await idp.provider().authorization_url(SECRETS, BACK, max_age_s=None)
+
+
+async def test_a_provider_that_insists_on_pushing_and_says_not_where() -> None:
+    idp = Idp()
+    idp.document["require_pushed_authorization_requests"] = True
+    with pytest.raises(SignInRefused, match="metadata-endpoint"):
+        await idp.provider().metadata()
+
+
+async def test_acr_and_max_age_are_asked_for_and_demanded() -> None:
+    idp = Idp()
+    provider = idp.provider(trust=Trust(acr_values=("urn:mfa", "urn:smartcard"), max_age_s=600))
+    query = httpx2.URL(await provider.authorization_url(SECRETS, BACK, max_age_s=3_600)).params
+    assert (query["acr_values"], query["max_age"]) == ("urn:mfa urn:smartcard", "600")  # the stricter age
+    assert await refused(provider, ANSWER) == "token-time-malformed"
+    idp.claims = {"auth_time": now_s()}
+    assert await refused(provider, ANSWER) == "token-acr"
+    idp.claims |= {"acr": "urn:password"}
+    assert await refused(provider, ANSWER) == "token-acr"
+    idp.claims |= {"acr": ["urn:mfa"]}
+    assert await refused(provider, ANSWER) == "token-acr"
+    idp.claims |= {"acr": "urn:mfa", "auth_time": now_s() - 3_600}
+    assert await refused(provider, ANSWER) == "token-auth-time"
+    idp.claims |= {"auth_time": now_s() - 30, "sid": "at-theirs"}
+    assert (await provider.exchange(ANSWER, SECRETS, BACK, None)).session == "at-theirs"
+
+
+async def test_a_provider_that_is_away_is_told_apart_from_one_that_refuses() -> None:
+    idp = Idp()
+    provider = idp.provider()
+    for status in (500, 503, 429):
+        idp.answers["/token"] = httpx2.Response(status)
+        with pytest.raises(ProviderAway):
+            await provider.exchange(ANSWER, SECRETS, BACK, None)

@@ -153,12 +153,11 @@ class TenantDirectory:
             return
         transaction = await self._passage.begin()
         for _ in range(0, SCAN_ROWS_MAX, PAGE_ROWS):
-            rows = await transaction.fetch(*_following(loader, self._principal.tenant_id, key))
-            for row in rows:
-                instance = loader.instance(row)
+            found = await loader.fetch(transaction, *_following(loader, self._principal.tenant_id, key))
+            for instance in found:
                 key = getattr(instance, loader.identity_key)
                 yield str(key), instance
-            if len(rows) < PAGE_ROWS:
+            if len(found) < PAGE_ROWS:
                 return
 
     # What the app's routes declare -------------------------------------------------------------------------------
@@ -193,7 +192,7 @@ def _key(loader: Loader[Any], identity: str) -> Any | None:
         return None
 
 
-def _following(loader: Loader[Any], tenant_id: UUID, key: Any | None) -> tuple[Any, ...]:
+def _following(loader: Loader[Any], tenant_id: UUID, key: Any | None) -> tuple[str, list[Any]]:
     """SQL and arguments of the next rows after a key."""
     statement = sa.select(*loader.columns).where(loader.tenant_column == tenant_id)
     if key is not None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from seawall.access.authzen.directory import SCAN_ROWS_MAX, Directory
 from seawall.access.authzen.questions import Batch, Page, Question, token_of
-from seawall.access.engine import Allow, Engine, Ruling, StepUp, Verdict
+from seawall.access.engine import Allow, Engine, NeedsApproval, Ruling, StepUp, Verdict
 from seawall.access.values import Unconvertible
 from seawall.core.errors import Refused
 from seawall.core.scope import Principal
@@ -137,6 +137,8 @@ def _said(verdict: Verdict) -> Answer:
         obligation = verdict.obligation
         context = {"reason": "step-up", "acr_values": obligation.acr, "max_age": obligation.max_age_s}
         return {**DENIED, "context": context}
+    if isinstance(verdict, NeedsApproval):
+        return {**DENIED, "context": {"reason": "needs-approval", "roles": sorted(verdict.obligation.roles)}}
     return dict(DENIED)
 
 

@@ -25,6 +25,7 @@ from seawall.access.may import READ
 from seawall.access.policies import PolicyBook, concerns
 from seawall.access.schema import ActionType, CedarType, EntityRef, Record, SetOf
 from seawall.access.values import Unconvertible, converter
+from seawall.core.errors import Refused
 from seawall.core.scope import Assurance, Membership, Principal
 
 NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -75,7 +76,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: `allow`, `deny`, `step-up`, or another obligation by its name."""
+    """What became of a request: `allow`, `deny`, or an obligation such as `step-up` or `needs-approval`."""
 
     effect: str
     policies: tuple[str, ...] = ()
@@ -89,8 +90,10 @@ class _At(ContextMap):
         super().__init__(action, read)
         self.moment = moment
 
-    def build(self, principal: Principal, extra: Mapping[str, Any], *, step_up: bool) -> dict[str, Any]:
-        context = super().build(principal, extra, step_up=step_up)
+    def build(
+        self, principal: Principal, extra: Mapping[str, Any], *, step_up: bool, approved: bool = False
+    ) -> dict[str, Any]:
+        context = super().build(principal, extra, step_up=step_up, approved=approved)
         if NOW in context:
             context[NOW] = converter(self.action.context.attributes[NOW].type)(self.moment)
         if AUTH in context:
@@ -247,7 +250,10 @@ class Bench:
         """What the engine decides. An action or type that the schema does not know is a denial."""
         if not self.knows(request.action, request.thing.type):
             return Outcome("deny", reason="unknown")
-        ruling = self.ruling(request.action, request.thing.type, request.moment)
+        try:
+            ruling = self.ruling(request.action, request.thing.type, request.moment)
+        except Refused:
+            return Outcome("deny", reason="refused")  # a mutant with which the app would not start
         try:
             extra = self.context(request, ruling)
         except Unconvertible:

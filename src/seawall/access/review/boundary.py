@@ -246,7 +246,7 @@ class _Search:
     def _nearer(self, aim: Aim, vector: Vector, distance: int) -> tuple[int, Vector] | None:
         near = list(self._space.neighbours(vector))
         self._rng.shuffle(near)
-        # where only other permits are in the way, two values must often move together, such as an amount and what was paid
+        # where only other permits are in the way, two values often move together, such as an amount and what was paid
         further = self._two_away(near) if distance < WEIGHT else iter(())
         for candidate in chain(near, further):
             there = aim.distance(self._sieve.prepare(self._space.request(candidate)))

@@ -11,13 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import orjson
 from cedarpy import PolicySet
 from cedarpy import _internal as cedar
 
-from seawall.access.context import STEP_UP
+from seawall.access.context import APPROVED, STEP_UP
 from seawall.access.expressions import Est
 from seawall.access.policies import Policy, policy_set
 from seawall.access.review.bench import Bench, Request
@@ -47,7 +48,8 @@ class Seen:
 class Prepared:
     """A request in Cedar's form, whole: nothing is left out, because a mutant may read more than its policy did.
 
-    There is one form for each hypothesis: that nothing was proven for exactly this action, and that a factor was.
+    There is one form for each hypothesis: whether a factor was proven for exactly this action, and whether it was
+    approved.
     """
 
     request: Request
@@ -85,11 +87,12 @@ class Sieve:
             return None
         whole = bench.whole(request.action, request.thing.type, request.moment)
         principal = bench.principal(request)
-        hypotheses = (False, True) if STEP_UP in whole.context.action.context.attributes else (False,)
+        declared = whole.context.action.context.attributes
+        hypotheses = product(*((False, True) if flag in declared else (False,) for flag in (STEP_UP, APPROVED)))
         try:
             entity = whole.resource.entity(bench.instance(request.thing))
             extra = bench.context(request, whole)
-            contexts = [whole.context.build(principal, extra, step_up=step_up) for step_up in hypotheses]
+            contexts = [whole.context.build(principal, extra, step_up=one, approved=other) for one, other in hypotheses]
         except Unconvertible:
             return None
         document = [bench.engine.people.entity(principal), entity]

@@ -35,7 +35,7 @@ from seawall.identity.development.accounts import (
 )
 from seawall.identity.development.codes import AuthorizationRequest, issue_code, redeem_code
 from seawall.identity.fetching import Fetcher
-from seawall.identity.sealing import private_file
+from seawall.store.private import private_file
 
 PATH = urlsplit(ISSUER).path
 KEY_FILE = "dev-provider.jwk"

@@ -6,7 +6,8 @@ Why
 How it is attacked
     The app is started with the judge's own provider. An honest sign-in succeeds; then the provider or the browser
     lies in one way at a time: state, issuer, nonce, audience, algorithm, signature, times, replayed callbacks,
-    injected codes, mangled answers. The embedded development provider is asked without PKCE, with `plain`, with a
+    injected codes, mangled answers. It ends its people's sessions by logout tokens, honest, forged and replayed. The
+    embedded development provider is asked without PKCE, with `plain`, with a
     foreign redirect address, a wrong verifier and a used code.
 How to fix
     Use the sign-in of `seawall.identity` and do not call a provider by hand. Behind a proxy set
@@ -27,6 +28,7 @@ import httpx2
 
 from seawall_check.control import Control
 from seawall_check.controls.identity._embedded import HTML, Embedded
+from seawall_check.controls.identity._logout import try_logout
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.provider import CLIENT_ID, HostileProvider, Lie, hostile_provider, s256
@@ -133,6 +135,7 @@ async def check(target: Target, trial: Trial) -> None:
             await _parameters(app, provider, trial)
             await _replays(app, provider, trial)
             await _strangers(app, provider, trial, persona)
+            await _logout(app, provider, trial)
     await _embedded(target, trial)
 
 
@@ -236,6 +239,14 @@ async def _strangers(app: Target, provider: HostileProvider, trial: Trial, perso
         lie = Lie(lambda told, extra=claims: {**told, **extra})  # type: ignore[misc]
         response, signed_in = await attempt.callback(attempt.answer(lie, subject=secrets.token_hex(8)))
         _refused(trial, name, response, signed_in)
+
+
+async def _logout(app: Target, provider: HostileProvider, trial: Trial) -> None:
+    """A session that the provider vouched for ends at its word, at nobody else's, and not at an old one's."""
+
+    attempt = await Attempt.begin(app, provider)
+    await attempt.callback(attempt.answer())
+    await try_logout(app, provider, trial, app.session_token(await app.client()), SUBJECT)
 
 
 def _refused(trial: Trial, name: str, response: httpx2.Response, signed_in: bool) -> None:

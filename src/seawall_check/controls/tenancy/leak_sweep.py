@@ -6,11 +6,11 @@ Why
 
 How it is attacked
     Canary strings, which occur nowhere else, are planted in one tenant: through the API by its own people, and by
-    copies of its rows with canaries in every text column. Its people see them, which fills the caches. Then every
-    operation of the OpenAPI document and every page is called by every role of the other tenant and by nobody:
-    plainly, with the ids of the first tenant in path and body, and broken in many ways. Every answer — headers and body
-    — and the app's log are searched for canaries and for ids that the request itself did not send. Then the other way
-    round.
+    copies of its rows with canaries in every text column (not of rows with sealed values, which open in their own row
+    only). Its people see them, which fills the caches. Then every operation of the OpenAPI document and every page is
+    called by every role of the other tenant and by nobody: plainly, with the ids of the first tenant in path and body,
+    and broken in many ways. Every answer — headers and body — and the app's log are searched for canaries and for ids
+    that the request itself did not send. Then the other way round.
 
 How to fix
     The report names the request that leaked. Load objects only with `may()` and lists with `may_list()`; put the tenant

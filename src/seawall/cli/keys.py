@@ -1,0 +1,234 @@
+"""`seawall keys`: the keys that tenants' sealed columns are under. List, rotate, destroy."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+if TYPE_CHECKING:
+    from seawall.core.vault import Transit
+    from seawall.privacy.rotation import Rotation, Step
+    from seawall.settings import Settings
+
+WAIT_S = 1.0
+EPILOG = """\b
+Examples:
+  seawall keys list                                   every tenant's keys, and how much of them is used
+  seawall keys rotate 01a20c41-1440-7b31-8028-bbfedfe3384d
+  seawall keys rotate --all --json                    one line of JSON for each step
+  seawall keys destroy 01a20c41-… --confirm harbour   for good: nothing of that tenant decrypts any more
+
+It needs SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL, and an operator's identity in [secrets]."""
+
+keys = typer.Typer(name="keys", no_args_is_help=True, epilog=EPILOG, rich_markup_mode=None)
+App = Annotated[Path, typer.Option("--app", metavar="PATH", help="The app's folder.", show_default="here")]
+AsJson = Annotated[bool, typer.Option("--json", help="Lines of JSON, for machines.")]
+
+
+@keys.callback()
+def about() -> None:
+    """The keys that tenants' sealed columns are under: list, rotate, destroy."""
+
+
+@keys.command("list")
+def list_keys(*, app: App = Path(), as_json: AsJson = False) -> None:
+    """Every tenant's keys: versions, states, age, and how much of the current one is used."""
+    asyncio.run(_list(app, as_json))
+
+
+@keys.command()
+def rotate(
+    tenants: Annotated[list[UUID] | None, typer.Argument(metavar="[TENANT]...", help="Their ids.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Every tenant that has keys.")] = False,
+    refuse_old_backups: Annotated[
+        bool,
+        typer.Option(
+            "--refuse-old-backups",
+            help="Also retire the old versions of the vault's keys: backups made before now can be read no more.",
+        ),
+    ] = False,
+    app: App = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Give tenants new keys while they work: seal everything anew, then refuse the old keys.
+
+    Run it again after it was killed: it goes on where it stopped.
+    """
+    if bool(tenants) == every:
+        raise typer.BadParameter("name tenants, or say --all")
+    sys.exit(asyncio.run(_rotate(app, None if every else tenants, refuse_old_backups, as_json)))
+
+
+@keys.command()
+def destroy(
+    tenant: Annotated[UUID, typer.Argument(metavar="TENANT", help="Its id.")],
+    *,
+    confirm: Annotated[str, typer.Option(metavar="SLUG", help="The tenant's slug, so that no other one is meant.")],
+    app: App = Path(),
+) -> None:
+    """Destroy a tenant's keys for good: nothing of it decrypts any more, in the database or any backup of it."""
+    asyncio.run(_destroy(app, tenant, confirm))
+
+
+@dataclass
+class _Operator:
+    """What an operator holds: the database as its owner, the vault, and what does the jobs."""
+
+    owner: Any
+    transit: Transit
+    rotation: Rotation
+
+
+@asynccontextmanager
+async def _operator(path: Path) -> AsyncIterator[_Operator]:
+    import asyncpg
+
+    from seawall import secrets
+    from seawall.core.errors import Refused
+    from seawall.privacy import keyring
+    from seawall.privacy.rotation import Rotation
+    from seawall.settings import load
+    from seawall.store.jobs import Jobs
+    from seawall.store.pool import Pool
+    from seawall.store.roles import MIGRATOR, OWNER, WORKER
+
+    settings = load(path)
+    given = secrets.include(settings)
+    if given.vault is None:
+        raise Refused(
+            "there is no vault: [secrets] address is not set",
+            why="the keys of tenants are wrapped by keys that never leave it",
+            fix="set SEAWALL_SECRETS__ADDRESS, ROLE and CREDENTIAL_FILE of the operator, docs/guide/secrets.md",
+        )
+    migrator, worker = _urls(settings)
+    async with given.running():
+        owner = await asyncpg.connect(migrator, password=given.password(MIGRATOR), timeout=10)
+        pool = Pool(worker, size=2, statement_timeout_ms=60_000, password=given.password(WORKER))
+        try:
+            await owner.execute(f"SET ROLE {OWNER}")
+            transit = given.vault.transit
+            async with keyring(worker, transit, password=given.password(WORKER), listening=False) as ring:
+                pool.keyring = ring
+                yield _Operator(owner, transit, Rotation(Jobs(pool), transit, _models(settings)))
+        finally:
+            await pool.close()
+            await owner.close()
+
+
+def _urls(settings: Settings) -> tuple[str, str]:
+    from seawall.core.errors import Refused
+
+    database = settings.database
+    if database.migrator_url is None or database.worker_url is None:
+        raise Refused(
+            "the migrator's or the worker's URL is not set",
+            why="the migrator asks for a rotation, a worker does it, and the app's own role can do neither",
+            fix="set SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL",
+        )
+    return database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
+
+
+def _models(settings: Settings) -> list[type[Any]]:
+    from seawall.store.sealed import sealed_models
+
+    if settings.app.models:
+        sys.path.insert(0, str(settings.root.resolve()))
+        importlib.import_module(settings.app.models)
+    return sorted(sealed_models, key=lambda model: model.__name__)
+
+
+_LIST = """
+SELECT t.id, t.slug, k.version, k.state, k.kek_version, k.seals, k.created_at
+FROM seawall.tenants t JOIN seawall.tenant_keys k ON k.tenant_id = t.id
+WHERE k.state <> 'retired' ORDER BY t.slug, k.version
+"""
+
+
+async def _list(path: Path, as_json: bool) -> None:
+    from seawall.core.sealing import SEALS_MAX
+
+    async with _operator(path) as operator:
+        rows = await operator.owner.fetch(_LIST)
+    for row in rows:
+        if as_json:
+            typer.echo(json.dumps(dict(row), default=str))
+        else:
+            made, used = f"{row['created_at']:%Y-%m-%d}", row["seals"] / SEALS_MAX
+            typer.echo(
+                f"{row['id']}  {row['slug']:24} version {row['version']:<4} {row['state']:10}"
+                f" wrapped by version {row['kek_version']:<4} since {made}  {used:.4%} used"
+            )
+    if not rows and not as_json:
+        typer.echo("no tenant has keys yet: the first sealed value makes them")
+
+
+async def _rotate(path: Path, tenants: list[UUID] | None, refuse_old_backups: bool, as_json: bool) -> int:
+    from seawall.privacy.rotation import ask, unfinished
+
+    def say(step: Step) -> None:
+        if as_json:
+            typer.echo(json.dumps(asdict(step), default=str))
+        else:
+            typer.echo(_told(step))
+
+    kept = 0
+    async with _operator(path) as operator:
+        begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups)
+        if not as_json:
+            typer.echo(f"{len(begun)} begun" if begun else "none to begin; going on with what is under way")
+        waited = False
+        while True:
+            step = await operator.rotation.step()
+            if step is not None:
+                say(step)
+                kept += step.did == "kept"
+                continue
+            waiting, given_up = await unfinished(operator.owner)
+            if given_up:
+                typer.echo(f"{given_up} jobs were given up after too many attempts; look into seawall.jobs", err=True)
+            if not waiting:
+                return 1 if kept or given_up else 0
+            if not waited and not as_json:
+                typer.echo("waiting for a batch that another worker has claimed, at most 30 s")
+            waited = True
+            await asyncio.sleep(WAIT_S)
+
+
+def _told(step: Step) -> str:
+    if step.did == "resealed":
+        return f"{step.tenant_id}  {step.table}: {step.rows} rows under version {step.version}"
+    if step.did == "kept":
+        return f"{step.tenant_id}  {step.rows} rows do not open: the old key is kept until you have looked into them"
+    words = {"rotated": "sealing under version", "retired": "everything older is refused; version"}
+    return f"{step.tenant_id}  {words[step.did]} {step.version}" if step.did in words else f"{step.tenant_id}  nothing"
+
+
+async def _destroy(path: Path, tenant: UUID, confirm: str) -> None:
+    from seawall.core.errors import Refused
+    from seawall.privacy import rotation
+
+    async with _operator(path) as operator:
+        slug = await operator.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", tenant)
+        if slug is not None and slug != confirm:
+            raise Refused(
+                f"{tenant} is not {confirm!r}",
+                why="destroying keys cannot be undone, so the tenant is named twice",
+                fix="`seawall keys list` shows ids and slugs; give the slug of the one you mean",
+            )
+        versions = await rotation.destroy(operator.owner, operator.transit, tenant)
+    typer.echo(f"{confirm}: {versions} live versions destroyed, and the vault's key of this tenant")
+    typer.echo("Nothing of it decrypts any more: rows, backups and WAL of the database, files of replicas.")
+    typer.echo("What may still hold its key: snapshots and backups of the *vault's* storage. Delete those that are")
+    typer.echo("older than now, or wait until they expire: until then, restoring one of them together with a backup")
+    typer.echo("of the database would bring this tenant's data back.")

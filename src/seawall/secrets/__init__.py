@@ -1,0 +1,35 @@
+"""secrets: keys and passwords of the app, in OpenBao or HashiCorp Vault.
+
+    heading       what the app gets, with a vault or without
+    connection    threads, bounds, one identity (`login`), renewed
+    client        secrets with versions; `transit` is keys that never leave the vault
+    master        the app's master secret in versions; `passwords` of the database's roles
+    rotation      `seawall rotate`, its journal, and what it can renew (`rotators`)
+    embedded      the vault of development, and `provision`, an app's place in it
+
+Start at `heading.include`.
+"""
+
+from seawall.secrets.client import Mounts, VaultClient
+from seawall.secrets.connection import Connection
+from seawall.secrets.embedded import EmbeddedVault
+from seawall.secrets.heading import Secrets, include
+from seawall.secrets.login import AppRole, Kubernetes, TokenFile
+from seawall.secrets.provision import APP, OPERATOR, Provisioner
+from seawall.secrets.rotation import Rotation
+
+__all__ = [
+    "APP",
+    "OPERATOR",
+    "AppRole",
+    "Connection",
+    "EmbeddedVault",
+    "Kubernetes",
+    "Mounts",
+    "Provisioner",
+    "Rotation",
+    "Secrets",
+    "TokenFile",
+    "VaultClient",
+    "include",
+]
