@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seawall.access.review import Step
 
 EXIT_FOUND = 1
+CORPUS = "corpus.jsonl"
 Where = Annotated[
     Path, typer.Argument(metavar="[PATH]", help="The app's folder, or its policies'.", show_default="here")
 ]
@@ -47,6 +48,7 @@ def policy_commands() -> typer.Typer:
     )
     commands.command("test", epilog=TEST_EPILOG)(run_tests)
     commands.command(epilog=DIFF_EPILOG)(diff)
+    commands.command()(corpus)
     return commands
 
 
@@ -94,6 +96,61 @@ def diff(
     else:
         show_difference(difference, failed=failed)
     raise typer.Exit(EXIT_FOUND if failed else 0)
+
+
+def corpus(
+    path: Where = Path(),
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write it.", show_default="policies/corpus.jsonl")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=100_000, help="How many decisions to look at, newest first.")
+    ] = 5_000,
+) -> None:
+    """Write recorded decisions to policies/corpus.jsonl, redacted, for `seawall policy diff` to replay.
+
+    Reads the development database, or that of SEAWALL_POLICY_CORPUS_URL, as a role that may read everything. Ids
+    become numbers, text that no policy names becomes `another`, times become how long before or after.
+    """
+    import asyncio
+
+    folder = _policies(path)
+    with _progress(quiet=False) as step:
+        lines = asyncio.run(_recorded(folder, output or folder / CORPUS, limit, step))
+    typer.echo(f"{lines} different decisions in {output or folder / CORPUS}")
+
+
+async def _recorded(folder: Path, target: Path, limit: int, step: Step) -> int:
+    import importlib
+    import os
+
+    import asyncpg
+
+    from seawall.access.review.recording import export
+    from seawall.core.errors import Refused
+    from seawall.development.database import development_database
+    from seawall.settings import load
+
+    settings = load(folder.parent)
+    sys.path.insert(0, str(settings.root))
+    importlib.import_module(settings.app.models or settings.app.module.partition(":")[0])
+    with ExitStack() as stack:
+        url = os.environ.get("SEAWALL_POLICY_CORPUS_URL")
+        if url is None:
+            url = stack.enter_context(development_database(settings, scratch=False)).owner_url
+        try:
+            connection = await asyncpg.connect(url)
+        except (OSError, asyncpg.PostgresError) as error:
+            raise Refused(
+                f"the database does not answer: {type(error).__name__}",
+                why="recorded decisions are in its audit log",
+                fix="run `seawall dev` once, or set SEAWALL_POLICY_CORPUS_URL",
+            ) from None
+        try:
+            return await export(connection, folder, target, limit=limit, step=step)
+        finally:
+            await connection.close()
 
 
 def _policies(path: Path) -> Path:
