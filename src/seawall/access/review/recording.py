@@ -45,7 +45,7 @@ class Connection(Protocol):
 async def export(
     connection: Connection, folder: Path, target: Path, *, limit: int, step: Step = lambda *_: None
 ) -> int:
-    """Write the newest `limit` recorded decisions of an app whose models are imported. Gives the number of lines.
+    """Write the newest `limit` recorded decisions of an app, whose models are imported; gives how many lines.
 
     Decisions on actions with a context of their own (amounts, say) are left out: the log does not hold it. So are lists,
     and objects that are no longer there.
