@@ -2,8 +2,8 @@
 
     python -m bench.admission           40 interleaved rounds of 200 calls
 
-Both run on one asyncpg connection in interleaved rounds, because the machine's speed changes while we measure.
-Printed are the 10th percentile of each and their ratio, which should stay at or below 1.5.
+First the two statements on one asyncpg connection, then the same as a request pays it, through the app's pool. Rounds
+are interleaved, because the machine's speed changes while we measure; printed are 10th percentiles and their ratios.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -40,28 +41,49 @@ async def measure(scratch: ScratchDatabase) -> None:
     tokens = {name: token_hash(await scratch.session(user, tenant)) for name in ("unbound", "bound")}
     device = secrets.token_bytes(32)
     await _fill(scratch.owner, tokens["bound"], device)
+    bare = tokens["unbound"]
     connection = await scratch.connect(APP)
     try:
-        kinds = {
-            "one point read, prepared": (await connection.prepare(POINT), (tokens["unbound"],)),
-            "admission": (await connection.prepare(ADMIT), (tokens["unbound"], None)),
-            "admission, device-bound": (await connection.prepare(ADMIT), (tokens["bound"], device)),
-        }
-        taken: dict[str, list[float]] = {name: [] for name in kinds}
-        for _ in range(ROUNDS):
-            for name, (statement, arguments) in kinds.items():
-                for _ in range(CALLS):
-                    begun = time.perf_counter()
-                    row = await statement.fetchrow(*arguments)
-                    taken[name].append(time.perf_counter() - begun)
-                    if row is None:
-                        raise SystemExit(f"{name} found nothing, so its time means nothing")
+        point, admit = await connection.prepare(POINT), await connection.prepare(ADMIT)
+        await _compare(
+            "on one connection",
+            {
+                "one point read": lambda: point.fetchrow(bare),
+                "admission": lambda: admit.fetchrow(bare, None),
+                "admission, device-bound": lambda: admit.fetchrow(tokens["bound"], device),
+            },
+        )
     finally:
         await connection.close()
+
+    async def read() -> asyncpg.Record | None:
+        async with scratch.database.as_app() as pooled:
+            return await pooled.fetchrow(POINT, bare)
+
+    await _compare(
+        "through the pool",
+        {
+            "one point read": read,
+            "admission": lambda: scratch.database.admit(bare),
+            "admission, device-bound": lambda: scratch.database.admit(tokens["bound"], device),
+        },
+    )
+
+
+async def _compare(where: str, kinds: dict[str, Callable[[], Awaitable[object]]]) -> None:
+    taken: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(ROUNDS):
+        for name, call in kinds.items():
+            for _ in range(CALLS):
+                begun = time.perf_counter()
+                found = await call()
+                taken[name].append(time.perf_counter() - begun)
+                if found is None:
+                    raise SystemExit(f"{name} found nothing, so its time means nothing")
     least = {name: statistics.quantiles(times, n=10)[0] * 1e6 for name, times in taken.items()}
     base = next(iter(least.values()))
     for name, us in least.items():
-        print(f"{name:<28}{us:8.1f} µs   {us / base:5.2f}x")
+        print(f"{where:<20}{name:<28}{us:8.1f} µs   {us / base:5.2f}x")
 
 
 async def _fill(owner: asyncpg.Connection, bound: bytes, device: bytes) -> None:

@@ -73,7 +73,11 @@ class Seawall:
         app.state.seawall = self
 
         # The map. Order matters only where a comment says so.
-        templates = [("identity", identity.TEMPLATES), ("access", access.TEMPLATES)]
+        templates = [
+            ("identity", identity.TEMPLATES),
+            ("access", access.TEMPLATES),
+            ("privacy", privacy.TEMPLATES),
+        ]
         self.pages = web.include(app, settings=self.settings, template_packages=templates)
         self.secrets = secrets.include(self.settings)
         self.identity = identity.include(
@@ -91,6 +95,7 @@ class Seawall:
             database=lambda: self.database,
             members=lambda: self.people,
         )
+        privacy.include(app)
         self._wall(app)
         self._live_with(app)
 

@@ -164,6 +164,10 @@ class RiskSection(Section):
 
 class IdentitySection(Section):
     providers: dict[str, ProviderSection] = Field(default_factory=lambda: {"dev": ProviderSection(kind="development")})
+    privileged_roles: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,62}$")], ...] = ("owner", "admin")
+    """Who holds one of these can do nothing without a second factor (ASVS 6.3.3). The database enforces it."""
+    passkey_sign_in: bool = True
+    """Whether a passkey signs in by itself. Off, all go through a provider, and passkeys prove second factors only."""
     step_up_lifetime_s: Annotated[int, Field(ge=10, le=3_600)] = 300
     """How long a step-up challenge may wait, and how long its approval may be used."""
     clients: dict[str, ClientSection] = Field(

@@ -46,8 +46,31 @@ class DatabaseAccess(Part):
     protected: tuple[str, ...] = ("seawall.sessions", "seawall.context_keys")
     """Relations that the app's role must not be able to read."""
     audit_table: str = "seawall.audit_events"
+    pseudonym: str = "SELECT seawall.pseudonym($1, $2)"
+    """What the app's role runs, within a tenant's context, to name an object (`$2`, a uuid) to a service (`$1`)."""
+    subject_of: str = "SELECT seawall.subject_of($1, $2)"
+    """The way back: from a service (`$1`) and its name for something (`$2`) to the id."""
     audit_query: str = ""
     """A SELECT for the owner that gives one row per audit event, oldest first."""
+
+
+class Passkeys(Part):
+    """Where passkeys are enrolled and used, as JSON. Options come as `{"options": {…}}` in their JSON form; answers
+    go as `{"credential": {…}}`, and what enrols tells the new one's id as `passkey`.
+    """
+
+    enrol: str
+    """GET gives options for a new one."""
+    add: str
+    """POST takes its answer."""
+    prove: str
+    """GET gives options, POST takes an answer (or a `code`): the session's second factor."""
+    sign_in_options: str
+    """POST gives options to somebody who is not signed in."""
+    sign_in: str
+    """POST takes an answer and signs in."""
+    remove: str = ""
+    """POST removes the one in place of `{passkey}`."""
 
 
 class Command(Part):
@@ -84,6 +107,9 @@ class SignIn(Part):
     sign_out: str = ""
     sign_out_everywhere: str = ""
     totp: str = ""
+    passkeys: Passkeys | None = None
+    privileged_roles: tuple[str, ...] = ()
+    """Roles that can do nothing without a second factor. Their personas prove a passkey at each sign-in."""
     known_cookie: str = ""
     """A cookie that only tells a browser that was here before from one that was not; it may live long."""
 
@@ -99,6 +125,15 @@ class Api(Part):
     plant_key: str = ""
     """What the owner of the scratch database runs to make the app trust another signing key: `$1` is its `kid` (the RFC
     7638 thumbprint), `$2` its public JWK as JSON text. So the judge can sign tokens that the app never would."""
+
+
+class OwnData(Part):
+    """Where people ask for a copy of what is known about them, and to be forgotten."""
+
+    copy_of: str = ""
+    """GET answers with everything, as JSON."""
+    erase: str = ""
+    """POST forgets them, after a step-up."""
 
 
 class Tenant(Part):
@@ -120,6 +155,17 @@ class Persona(Part):
     login: str
     password: str
     objects: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class Commands(Part):
+    """What an operator runs, in the app's source folder, with `env` set. `{tenant}` and `{file}` are filled in."""
+
+    env: dict[str, str] = Field(default_factory=dict)
+    suspend: tuple[str, ...] = ()
+    resume: tuple[str, ...] = ()
+    export: tuple[str, ...] = ()
+    """Writes everything of the tenant into a new ZIP file."""
+    erase: tuple[str, ...] = ()
 
 
 class VaultIdentity(Part):
@@ -159,6 +205,8 @@ class Document(Part):
     database: DatabaseAccess | None = None
     sealed: Sealed | None = None
     sign_in: SignIn | None = None
+    commands: Commands = Commands()
+    own_data: OwnData = OwnData()
     api: Api | None = None
     secrets: Secrets | None = None
     process_id: int | None = None

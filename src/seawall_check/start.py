@@ -103,7 +103,7 @@ async def _spawn(
     with log_path.open("wb") as log:
         try:
             process = await asyncio.create_subprocess_exec(
-                *_command(config.start),
+                *resolved(config.start),
                 cwd=root,
                 env=environment | dict(env),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -118,7 +118,37 @@ async def _spawn(
     return process, log_path, time.monotonic()
 
 
-def _command(start: tuple[str, ...]) -> tuple[str, ...]:
+async def ran(command: tuple[str, ...], root: Path, env: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
+    """Run an operator's command to its end; gives its exit code and what it printed.
+
+    Raises:
+        CheckError: there is no such command.
+        TimeoutError: it took longer; it is killed.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *resolved(command),
+            cwd=root,
+            env=os.environ | dict(env),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise CheckError(
+            f"cannot run {command[0]!r}: {error.strerror}", fix="correct commands in target.json"
+        ) from None
+    try:
+        async with asyncio.timeout(timeout_s):
+            printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, printed.decode("utf-8", "replace")
+
+
+def resolved(start: tuple[str, ...]) -> tuple[str, ...]:
     """`python` means the interpreter that the judge runs on; other names are looked up on the PATH."""
     beside = Path(sys.executable).parent / start[0]
     if start[0] in {"python", "python3"}:

@@ -2,6 +2,7 @@
 
 client = await target.client("alpha.manager")         shared by all controls: never sign it out
 client = await target.fresh("alpha.manager")          a session of its own, to sign out, expire or steal
+client = await target.half_signed_in("alpha.owner")   one that has proved login and password only
 client = target.anonymous()
 async with target.db_owner() as db: ...               asyncpg, as the owner (superuser) of the scratch database
 async with target.db_app() as db: ...                 asyncpg, as the app's own role
@@ -26,15 +27,18 @@ from seawall_check.config import CheckConfig
 from seawall_check.document import Api, DatabaseAccess, Document, Persona, Sealed, Secrets, SignIn, Tenant, parse
 from seawall_check.errors import CheckError, DidNotStart, Unproven
 from seawall_check.redact import Redactor
+from seawall_check.second_factor import enrol, prove
 from seawall_check.sign_in import sign_in
-from seawall_check.start import Change, Running, started
+from seawall_check.start import Change, Running, ran, started
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from seawall_check.probes.authenticator import Passkey
     from seawall_check.probes.http import Operation
 
 REQUEST_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 120.0
 VARIANTS_AT_ONCE = 2
 SIGN_INS_AT_ONCE = 4
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -195,12 +199,29 @@ class Target:
         return await self.once(f"client:{name}", lambda: self.fresh(name))
 
     async def fresh(self, persona: Persona | str) -> httpx2.AsyncClient:
-        """A new session of a persona, on a client of its own."""
+        """A new session of a persona, on a client of its own, with the second factor that their role demands."""
+        who = self.persona(persona) if isinstance(persona, str) else persona
+        passkey = None
+        if who.role in self.sign_in.privileged_roles:
+            # before the session: a new factor ends the sessions that are there
+            passkey = await self.once(f"passkey:{who.name}", lambda: self._enrolled(who))
+        client = await self.half_signed_in(who)
+        if passkey is not None:
+            await prove(client, self.sign_in, passkey, who)
+        return client
+
+    async def half_signed_in(self, persona: Persona | str) -> httpx2.AsyncClient:
+        """A new session that has proved login and password only, whatever the role demands."""
         who = self.persona(persona) if isinstance(persona, str) else persona
         client = self.anonymous()
         async with self._sign_ins:
             await sign_in(client, self.sign_in, who)
         return client
+
+    async def _enrolled(self, persona: Persona) -> Passkey:
+        """A passkey of a privileged persona, for all its sessions."""
+        passkey, _ = await enrol(await self.half_signed_in(persona), self.sign_in, persona.name)
+        return passkey
 
     def session_token(self, client: httpx2.AsyncClient) -> str:
         """The value of a signed-in client's session cookie. Raises Unproven when it holds none."""
@@ -228,6 +249,20 @@ class Target:
     async def _learn(self, response: httpx2.Response) -> None:
         for cookie in response.headers.get_list("set-cookie"):
             self.redactor.learn(cookie.partition("=")[2].partition(";")[0])
+
+    # -- an operator's commands ------------------------------------------------------------------------------------
+
+    async def command(self, name: str, **values: str) -> tuple[int, str]:
+        """Run a command of `target.json` such as `suspend`; gives its exit code and what it printed.
+
+        Raises:
+            Unproven: the app names no such command.
+        """
+        words: tuple[str, ...] = getattr(self.document.commands, name)
+        if not words:
+            raise Unproven(f"target.json names no command {name!r}")
+        filled = tuple(word.format(**values) if "{" in word else word for word in words)
+        return await ran(filled, self.source, self.document.commands.env, COMMAND_TIMEOUT_S)
 
     # -- shared work ---------------------------------------------------------------------------------------------------
 

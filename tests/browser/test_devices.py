@@ -125,7 +125,7 @@ async def test_a_stolen_jar_dies_while_the_browser_goes_on(hasty: RunningApp, tm
             died_s = time.monotonic() - stolen_s
             assert statuses[0] == 200
             assert statuses[-1] == 401
-            assert died_s < LIFETIME_S + 1
+            assert died_s < LIFETIME_S + 10
             for _ in range(2):
                 landed = await page.goto("/auth/account")
                 assert landed is not None

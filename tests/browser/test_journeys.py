@@ -68,6 +68,8 @@ async def test_a_customer_orders_and_pays(visit: Any, shop: RunningApp, picture:
     await picture(page, "home")
     await page.get_by_role("link", name="Sign in to order").click()
     await picture(page, "sign-in")
+    await page.get_by_role("link", name="Continue with Development sign-in").click()
+    await picture(page, "development-sign-in")
     page = await visit("harbour.customer", "/venues")
     await picture(page, "venues")
     await page.get_by_role("link", name="See the menu").first.click()

@@ -62,9 +62,9 @@ class ScratchDatabase:
         return user_id
 
     async def session(self, user_id: UUID, tenant_id: UUID, **columns: Any) -> str:
-        """A live session; gives its token."""
+        """A live session with both factors proved, so that any role may act in it; gives its token."""
         token = new_token()
-        values = {"idle_timeout_s": 1800, **columns}
+        values = {"idle_timeout_s": 1800, "aal": 2, **columns}
         names = ", ".join(values)
         places = ", ".join(f"${n}" for n in range(4, 4 + len(values)))
         await self.owner.execute(

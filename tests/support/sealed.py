@@ -36,6 +36,7 @@ def digits(text: str) -> str:
 
 class Guest(Tenanted):
     __tablename__ = "sealed_guests"
+    __subject__ = "id"
     id: Mapped[UUID] = object_id()
     room: Mapped[str]
     name: Mapped[Sealed[str]]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from seawall import web
 from seawall.core.decisions import passage_of, public, self_service
-from seawall.core.errors import Conflict, NotFound, StepUpRequired
+from seawall.core.errors import Conflict, NotFound, SecondFactorRequired, StepUpRequired
 from seawall.core.events import Decision
 from seawall.core.scope import Assurance, Principal, SessionToken
 from seawall.settings import AppSection, Settings, WebSection
@@ -126,6 +126,10 @@ def routes(app: FastAPI) -> None:
     @app.get("/things/{number}", dependencies=anyone)
     async def thing(number: int) -> Response:
         raise NotFound()
+
+    @app.get("/owes", dependencies=anyone)
+    async def owes() -> Response:
+        raise SecondFactorRequired
 
     @app.get("/raw-html", dependencies=anyone)
     async def raw_html() -> HTMLResponse:

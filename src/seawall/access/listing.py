@@ -106,13 +106,13 @@ def may_list(model: type[M], action: str) -> Any:
         action: an action of the Cedar schema whose context needs nothing beside `now`, `auth` and `step_up`.
 
     Raises:
-        NotSignedIn: at the request.
+        NotSignedIn, SecondFactorRequired: at the request.
     """
     requirement = Requirement(model, action, listing=True)
 
     async def decide(request: Request) -> Visible[M]:
         passage = passage_of(request)
-        principal = await passage.require_principal()
+        principal = await passage.require_actor()
         engine = engine_of(passage)
         ruling = engine.ruling(model, action)
         check_listable(ruling, route_of(request))

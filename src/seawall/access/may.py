@@ -78,7 +78,7 @@ def approvals_of(passage: Passage) -> Any:
 
 async def caller(request: Request) -> Principal:
     """The caller. Solved before a body is validated, so that strangers learn nothing of its shape."""
-    return await passage_of(request).require_principal()
+    return await passage_of(request).require_actor()
 
 
 def may(
@@ -103,7 +103,7 @@ def may(
 
     Raises:
         Refused: when the model has no single id.
-        NotSignedIn, NotFound, Forbidden, StepUpRequired: at the request.
+        NotSignedIn, SecondFactorRequired, NotFound, Forbidden, StepUpRequired: at the request.
     """
     own_tenant = model is Tenant
     name = None if own_tenant else param or f"{_snake(model.__name__)}_id"
@@ -141,7 +141,7 @@ class _Decision:
     async def made(self) -> Any:
         """The object, or a `Problem`."""
         requirement, passage = self.requirement, self.passage
-        principal = await passage.require_principal()
+        principal = await passage.require_actor()
         if principal.break_glass is not None and passage.changes:
             raise Forbidden("Break-glass reads; it changes nothing.", code="read-only")
         ruling = self.engine.ruling(requirement.model, requirement.action)

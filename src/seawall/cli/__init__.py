@@ -20,6 +20,7 @@ from seawall.cli.rotate import EPILOG as ROTATE_EPILOG
 from seawall.cli.rotate import rotate
 from seawall.cli.serve import serve
 from seawall.cli.staff import app as staff
+from seawall.cli.tenant import tenant
 from seawall.cli.version import version
 
 EXIT_USAGE = 3
@@ -56,6 +57,7 @@ def application() -> typer.Typer:
     app.command()(serve)
     app.add_typer(staff)
     app.command(epilog=ROTATE_EPILOG)(rotate)
+    app.add_typer(tenant, name="tenant")
     app.command()(version)
     return app
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
+from seawall.cli.operator import operate
+
 if TYPE_CHECKING:
-    from seawall.core.vault import Transit
-    from seawall.privacy.rotation import Rotation, Step
-    from seawall.settings import Settings
+    from seawall.cli.operator import Operator
+    from seawall.privacy.rotation import Step
 
 WAIT_S = 1.0
 EPILOG = """\b
@@ -43,7 +41,7 @@ def about() -> None:
 @keys.command("list")
 def list_keys(*, app: App = Path(), as_json: AsJson = False) -> None:
     """Every tenant's keys: versions, states, age, and how much of the current one is used."""
-    asyncio.run(_list(app, as_json))
+    operate(app, lambda operator: _list(operator, as_json))
 
 
 @keys.command()
@@ -67,7 +65,8 @@ def rotate(
     """
     if bool(tenants) == every:
         raise typer.BadParameter("name tenants, or say --all")
-    sys.exit(asyncio.run(_rotate(app, None if every else tenants, refuse_old_backups, as_json)))
+    chosen = None if every else tenants
+    sys.exit(operate(app, lambda operator: _rotate(operator, chosen, refuse_old_backups, as_json)))
 
 
 @keys.command()
@@ -78,74 +77,7 @@ def destroy(
     app: App = Path(),
 ) -> None:
     """Destroy a tenant's keys for good: nothing of it decrypts any more, in the database or any backup of it."""
-    asyncio.run(_destroy(app, tenant, confirm))
-
-
-@dataclass
-class _Operator:
-    """What an operator holds: the database as its owner, the vault, and what does the jobs."""
-
-    owner: Any
-    transit: Transit
-    rotation: Rotation
-
-
-@asynccontextmanager
-async def _operator(path: Path) -> AsyncIterator[_Operator]:
-    import asyncpg
-
-    from seawall import secrets
-    from seawall.core.errors import Refused
-    from seawall.privacy import keyring
-    from seawall.privacy.rotation import Rotation
-    from seawall.settings import load
-    from seawall.store.jobs import Jobs
-    from seawall.store.pool import Pool
-    from seawall.store.roles import MIGRATOR, OWNER, WORKER
-
-    settings = load(path)
-    given = secrets.include(settings)
-    if given.vault is None:
-        raise Refused(
-            "there is no vault: [secrets] address is not set",
-            why="the keys of tenants are wrapped by keys that never leave it",
-            fix="set SEAWALL_SECRETS__ADDRESS, ROLE and CREDENTIAL_FILE of the operator, docs/guide/secrets.md",
-        )
-    migrator, worker = _urls(settings)
-    async with given.running():
-        owner = await asyncpg.connect(migrator, password=given.password(MIGRATOR), timeout=10)
-        pool = Pool(worker, size=2, statement_timeout_ms=60_000, password=given.password(WORKER))
-        try:
-            await owner.execute(f"SET ROLE {OWNER}")
-            transit = given.vault.transit
-            async with keyring(worker, transit, password=given.password(WORKER), listening=False) as ring:
-                pool.keyring = ring
-                yield _Operator(owner, transit, Rotation(Jobs(pool), transit, _models(settings)))
-        finally:
-            await pool.close()
-            await owner.close()
-
-
-def _urls(settings: Settings) -> tuple[str, str]:
-    from seawall.core.errors import Refused
-
-    database = settings.database
-    if database.migrator_url is None or database.worker_url is None:
-        raise Refused(
-            "the migrator's or the worker's URL is not set",
-            why="the migrator asks for a rotation, a worker does it, and the app's own role can do neither",
-            fix="set SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL",
-        )
-    return database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
-
-
-def _models(settings: Settings) -> list[type[Any]]:
-    from seawall.store.sealed import sealed_models
-
-    if settings.app.models:
-        sys.path.insert(0, str(settings.root.resolve()))
-        importlib.import_module(settings.app.models)
-    return sorted(sealed_models, key=lambda model: model.__name__)
+    operate(app, lambda operator: _destroy(operator, tenant, confirm))
 
 
 _LIST = """
@@ -155,11 +87,10 @@ WHERE k.state <> 'retired' ORDER BY t.slug, k.version
 """
 
 
-async def _list(path: Path, as_json: bool) -> None:
+async def _list(operator: Operator, as_json: bool) -> None:
     from seawall.core.sealing import SEALS_MAX
 
-    async with _operator(path) as operator:
-        rows = await operator.owner.fetch(_LIST)
+    rows = await operator.owner.fetch(_LIST)
     for row in rows:
         if as_json:
             typer.echo(json.dumps(dict(row), default=str))
@@ -173,8 +104,8 @@ async def _list(path: Path, as_json: bool) -> None:
         typer.echo("no tenant has keys yet: the first sealed value makes them")
 
 
-async def _rotate(path: Path, tenants: list[UUID] | None, refuse_old_backups: bool, as_json: bool) -> int:
-    from seawall.privacy.rotation import ask, unfinished
+async def _rotate(operator: Operator, tenants: list[UUID] | None, refuse_old_backups: bool, as_json: bool) -> int:
+    from seawall.privacy.rotation import Rotation, ask, unfinished
 
     def say(step: Step) -> None:
         if as_json:
@@ -182,27 +113,26 @@ async def _rotate(path: Path, tenants: list[UUID] | None, refuse_old_backups: bo
         else:
             typer.echo(_told(step))
 
-    kept = 0
-    async with _operator(path) as operator:
-        begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups)
-        if not as_json:
-            typer.echo(f"{len(begun)} begun" if begun else "none to begin; going on with what is under way")
-        waited = False
-        while True:
-            step = await operator.rotation.step()
-            if step is not None:
-                say(step)
-                kept += step.did == "kept"
-                continue
-            waiting, given_up = await unfinished(operator.owner)
-            if given_up:
-                typer.echo(f"{given_up} jobs were given up after too many attempts; look into seawall.jobs", err=True)
-            if not waiting:
-                return 1 if kept or given_up else 0
-            if not waited and not as_json:
-                typer.echo("waiting for a batch that another worker has claimed, at most 30 s")
-            waited = True
-            await asyncio.sleep(WAIT_S)
+    rotation = Rotation(operator.jobs, operator.transit, operator.models)
+    begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups)
+    if not as_json:
+        typer.echo(f"{len(begun)} begun" if begun else "none to begin; going on with what is under way")
+    kept, waited = 0, False
+    while True:
+        step = await rotation.step()
+        if step is not None:
+            say(step)
+            kept += step.did == "kept"
+            continue
+        waiting, given_up = await unfinished(operator.owner)
+        if given_up:
+            typer.echo(f"{given_up} jobs were given up after too many attempts; look into seawall.jobs", err=True)
+        if not waiting:
+            return 1 if kept or given_up else 0
+        if not waited and not as_json:
+            typer.echo("waiting for a batch that another worker has claimed, at most 30 s")
+        waited = True
+        await asyncio.sleep(WAIT_S)
 
 
 def _told(step: Step) -> str:
@@ -214,19 +144,18 @@ def _told(step: Step) -> str:
     return f"{step.tenant_id}  {words[step.did]} {step.version}" if step.did in words else f"{step.tenant_id}  nothing"
 
 
-async def _destroy(path: Path, tenant: UUID, confirm: str) -> None:
+async def _destroy(operator: Operator, tenant: UUID, confirm: str) -> None:
     from seawall.core.errors import Refused
     from seawall.privacy import rotation
 
-    async with _operator(path) as operator:
-        slug = await operator.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", tenant)
-        if slug is not None and slug != confirm:
-            raise Refused(
-                f"{tenant} is not {confirm!r}",
-                why="destroying keys cannot be undone, so the tenant is named twice",
-                fix="`seawall keys list` shows ids and slugs; give the slug of the one you mean",
-            )
-        versions = await rotation.destroy(operator.owner, operator.transit, tenant)
+    slug = await operator.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", tenant)
+    if slug is not None and slug != confirm:
+        raise Refused(
+            f"{tenant} is not {confirm!r}",
+            why="destroying keys cannot be undone, so the tenant is named twice",
+            fix="`seawall keys list` shows ids and slugs; give the slug of the one you mean",
+        )
+    versions = await rotation.destroy(operator.owner, operator.transit, tenant)
     typer.echo(f"{confirm}: {versions} live versions destroyed, and the vault's key of this tenant")
     typer.echo("Nothing of it decrypts any more: rows, backups and WAL of the database, files of replicas.")
     typer.echo("What may still hold its key: snapshots and backups of the *vault's* storage. Delete those that are")

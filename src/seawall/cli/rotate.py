@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +10,8 @@ import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from seawall.cli.operator import surroundings
 
 if TYPE_CHECKING:
     from seawall.secrets.rotation import Rotation
@@ -54,7 +53,7 @@ def rotate(
         raise Refused("--all and names", why="one of them is not meant", fix="leave one out")
     settings = load(path)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with _surroundings(settings):
+    with surroundings(settings):
         job = _Job(settings, console, names=names or [], look=listing or dry_run, wait=not at_once)
         done = asyncio.run(job.run())
     if as_json:
@@ -118,23 +117,3 @@ def _show(found: dict[str, Any], console: Console) -> None:
         begun = "  [yellow]begun, not finished[/]" if one["under_way"] else ""
         name, what = f"{one['name']:28}", escape(one["what"])
         console.print(f"[bold]{escape(name)}[/] {what}  [dim]version {one['newest']}[/]{begun}")
-
-
-@contextlib.contextmanager
-def _surroundings(settings: Settings) -> Iterator[None]:
-    """In development, the embedded parts, as the operator; else what settings say."""
-    if settings.secrets.address or settings.production:
-        yield
-        return
-    from seawall.development.database import development_database
-    from seawall.development.vault import development_vault
-    from seawall.secrets import OPERATOR
-
-    with (
-        development_database(settings, scratch=False) as database,
-        development_vault(settings, database, scratch=False) as vault,
-    ):
-        asyncio.run(vault.give_passwords(database))  # the server may have another address than when they were given
-        os.environ.update(database.environment() | vault.environment(OPERATOR))
-        os.environ["SEAWALL_ROOT"] = str(settings.root)
-        yield

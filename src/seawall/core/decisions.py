@@ -59,17 +59,23 @@ def public(why: str) -> Any:
     return Depends(_declared("public", why, decide))
 
 
-def self_service(why: str) -> Any:
+def self_service(why: str, *, before_second_factor: bool = False) -> Any:
     """Any signed-in person may call this route, for their own account only. The dependency's value is the `Principal`.
+
+    Args:
+        why: what people do here with their own account.
+        before_second_factor: also for who holds a privileged role and has not proved a second factor yet. Only what
+            leads to one, shows the own account or ends the session may say so.
 
     Raises:
         NotSignedIn: at the request, when there is no live session.
+        SecondFactorRequired: at the request, when the person's role demands a factor that is not proved yet.
         Refused: when `why` says nothing.
     """
 
     async def decide(request: Request) -> Principal:
         passage = passage_of(request)
-        principal = await passage.require_principal()
+        principal = await (passage.require_principal() if before_second_factor else passage.require_actor())
         if principal.break_glass is not None:
             raise Forbidden("Break-glass reads what the policies name; this is somebody's own.")
         passage.decision = Decided("self-service", why)

@@ -6,6 +6,7 @@
         │                    (`ApprovalRequired` is a Forbidden that says how to ask)
         ├── BadRequest 400 · NotSignedIn 401 · Forbidden 403 · NotFound 404 · Conflict 409
         ├── TooLarge 413 · WrongContentType 415 · Unprocessable 422 · TooMany 429 · Unavailable 503
+        ├── SecondFactorRequired 403    a privileged role wants a second factor, once a session
         ├── StepUpRequired 401      a fresh factor is wanted, RFC 9470
         └── ProofReplayed 401       a DPoP proof was used before, RFC 9449
 
@@ -45,6 +46,8 @@ class Problem(SeawallError):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong"
+    location: str = ""
+    """Where a person's browser goes instead of an error page."""
 
     def __init__(self, detail: str = "", *, code: str | None = None, extra: dict[str, object] | None = None) -> None:
         super().__init__(detail or self.title)
@@ -52,8 +55,6 @@ class Problem(SeawallError):
         self.problem_code = code or self.code
         self.extra = extra or {}
         self.headers: dict[str, str] = {}
-        self.location = ""
-        """Where a person's browser goes instead of an error page."""
         self.events: tuple[Any, ...] = ()
         """Audit events (`core.events.Event`) that the wall records with the refusal."""
 
@@ -122,6 +123,18 @@ class Unavailable(Problem):
     status = 503
     code = "unavailable"
     title = "Temporarily unavailable"
+
+
+class SecondFactorRequired(Problem):
+    """The person holds a privileged role, and this session has proved one factor only (ASVS 6.3.3)."""
+
+    status = 403
+    code = "second-factor-required"
+    title = "Your role needs a second factor"
+    location = "/auth/second-factor"
+
+    def __init__(self) -> None:
+        super().__init__("Set up or prove a second factor first.", extra={"second_factor": self.location})
 
 
 class ProofReplayed(Problem):

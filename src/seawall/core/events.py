@@ -73,12 +73,32 @@ class Link(Event):
 
 
 class FactorChange(Event):
-    """A second factor was enrolled or removed."""
+    """A second factor was enrolled or removed, or recovery codes were made anew."""
 
     kind = "identity.factor"
     user_id: str
-    factor: Literal["totp"]
-    change: Literal["enrolled", "removed"]
+    factor: Literal["totp", "passkey", "recovery-codes"]
+    change: Literal["enrolled", "removed", "renewed"]
+    passkey: str = ""
+
+
+class FactorProof(Event):
+    """A second factor was proved for a session, or tried in vain. `reason` is a code such as `challenge`."""
+
+    kind = "identity.factor-proof"
+    user_id: str
+    factor: Literal["code", "otp", "recovery", "passkey"]
+    reason: str = ""
+
+
+class FactorAlert(Event):
+    """Something about a factor that its owner must look at: a counter that went backwards means that a copy exists."""
+
+    kind = "identity.factor-alert"
+    outcome: Outcome = "refused"
+    user_id: str
+    passkey: str
+    alert: Literal["cloned-counter"]
 
 
 class Device(Event):
@@ -179,6 +199,32 @@ class Refund(Event):
     amount_minor: int
     currency: str
     approval: str = ""
+
+
+class TenantChange(Event):
+    """A step in a tenant's life, taken by an operator."""
+
+    kind = "tenancy.lifecycle"
+    tenant_id: str
+    change: Literal["suspended", "resumed", "exported", "erasing", "erased"]
+    rows: int = 0
+
+
+class SubjectCopy(Event):
+    """A copy of everything about a person was given out, to themself or by an operator."""
+
+    kind = "privacy.copy"
+    user_id: str
+    rows: int
+
+
+class Erasure(Event):
+    """A person was erased in a tenant. `gone` says that they belong to no other, so that their account is nobody's."""
+
+    kind = "privacy.erasure"
+    user_id: str
+    rows: int
+    gone: bool
 
 
 class LostReads(Event):

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-from seawall.core.errors import NotSignedIn
+from seawall.core.errors import NotSignedIn, SecondFactorRequired
 from seawall.core.events import Event
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Principal:
     """A person admitted by the database. Only `store` makes one, from a live session.
 
     `context` is the signed, expiring tenant context that only the database can mint; it goes into `BEGIN` and nowhere
-    else.
+    else. It is empty when the person holds a privileged role and this session has proved one factor only: such a
+    session has no tenant.
     """
 
     user_id: UUID
@@ -94,6 +95,13 @@ class Principal:
     def roles(self) -> frozenset[str]:
         """The names of all roles held, whatever their scope."""
         return frozenset(m.role for m in self.memberships)
+
+    @property
+    def owes_second_factor(self) -> bool:
+        """Whether this session may do nothing but enrol or prove a factor. `Passage.require_actor` is what enforces
+        it.
+        """
+        return not self.context
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +276,23 @@ class Passage:
             raise NotSignedIn("There is no live session.")
         return principal
 
+    async def require_actor(self) -> Principal:
+        """The caller, who may act: signed in, and with the second factor that their role demands.
+
+        Every way to do something goes through here: `may()`, `may_list()`, the caller of a body, the transaction.
+
+        Raises:
+            NotSignedIn, SecondFactorRequired.
+        """
+        principal = await self.require_principal()
+        if principal.owes_second_factor:
+            raise SecondFactorRequired
+        return principal
+
     async def begin(self) -> Transaction:
         """The request's one transaction, begun at the first call. Access begins it to load the object it decides on."""
         if self.transaction is None:
-            self.transaction = await self.runtime.begin(await self.require_principal())
+            self.transaction = await self.runtime.begin(await self.require_actor())
         return self.transaction
 
     @property

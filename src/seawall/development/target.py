@@ -21,6 +21,7 @@ from seawall.store.sealed import doors_of, sealed_models
 from seawall.store.walls import APP_SCHEMA
 
 TARGET_VERSION = 1
+_TENANT = ("seawall", "tenant")
 
 
 def target_document(
@@ -63,7 +64,25 @@ def target_document(
             "sign_out": "/auth/sign-out",
             "sign_out_everywhere": "/auth/sign-out-everywhere",
             "totp": "/auth/totp",
+            "passkeys": {
+                "enrol": "/auth/passkeys/new",
+                "add": "/auth/passkeys",
+                "prove": "/auth/second-factor",
+                "sign_in_options": "/auth/sign-in/passkey/options",
+                "sign_in": "/auth/sign-in/passkey",
+                "remove": "/auth/passkeys/{passkey}/remove",
+            },
+            "privileged_roles": list(settings.identity.privileged_roles),
             "known_cookie": "__Host-sw_known",
+        },
+        "own_data": {"copy_of": "/privacy/me/copy", "erase": "/privacy/me/erase"},
+        "commands": {
+            "env": database.environment() | vault.environment(OPERATOR),
+            "suspend": [*_TENANT, "suspend", "{tenant}"],
+            "resume": [*_TENANT, "resume", "{tenant}"],
+            "export": [*_TENANT, "export", "{tenant}", "--output", "{file}"],
+            # a scratch app's statements are short: what began before the suspension has ended by then
+            "erase": [*_TENANT, "erase", "{tenant}", "--yes", "--grace-s", "2"],
         },
         **_api(settings),
         "secrets": _secrets(settings, database, vault),

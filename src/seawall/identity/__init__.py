@@ -6,7 +6,10 @@
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
     clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
     devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
-    totp, stepup    the second factor, and approvals bound to one exact action
+    factors         second factors: totp, passkeys (ceremony, passkey_challenges), recovery; factor_gate says who may
+                    change them; privileged says whose role demands one
+    stepup          approvals bound to one exact action
+    account         what people see of themselves: factors, sessions, recovery codes
     people          roles of the caller's tenant
 
 Start at `sign_in.SignInRoutes.callback`.
@@ -35,10 +38,16 @@ from seawall.identity.devices import bindings
 from seawall.identity.devices.challenges import Challenges
 from seawall.identity.devices.instructions import Offer
 from seawall.identity.devices.routes import DeviceRoutes
+from seawall.identity.factor_gate import FactorGate
+from seawall.identity.factor_pages import FactorRoutes
+from seawall.identity.factors import Factors
 from seawall.identity.fetching import Fetcher
 from seawall.identity.identities import IdentityRoutes
 from seawall.identity.logout import BackChannelRoutes
+from seawall.identity.passkey_pages import PasskeyRoutes
+from seawall.identity.passkeys import Passkeys
 from seawall.identity.people import Member, People
+from seawall.identity.privileged import set_privileged_roles
 from seawall.identity.providers import ClientSecret, Provider, Trust
 from seawall.identity.resealing import Resealer, SealedColumn
 from seawall.identity.risk.arrivals import Arrivals
@@ -49,7 +58,7 @@ from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
 from seawall.identity.stepup_pages import StepUpRoutes
 from seawall.identity.throttle import Throttle
-from seawall.identity.totp import Factors
+from seawall.identity.totp import TotpFactors
 from seawall.identity.totp_pages import TotpRoutes
 from seawall.settings import IdentitySection, Settings
 
@@ -80,14 +89,19 @@ class Identity:
     middleware: Callable[[Any], Any]
     """The ASGI layers that find a request's credential: the cookie's, and inside it the token's."""
     providers: dict[str, Provider]
+    desk: Desk
     reseal: Resealer
     _start: Callable[[], Awaitable[None]]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """For the life of the process: reads the keys of tokens, closes connections to providers at its end."""
+        """For the life of the process: reads the keys of tokens, tells the database which roles are privileged, closes
+        connections to providers at its end.
+        """
         await self._start()
         await self.clients.open()
+        async with self.desk.db.identity() as tx:
+            await set_privileged_roles(tx, self.desk.settings.identity.privileged_roles)
         try:
             yield
         finally:
@@ -124,7 +138,7 @@ def include(
     desk = Desk(
         settings=settings,
         db=db,
-        factors=Factors(totp_seal),
+        factors=Factors(TotpFactors(totp_seal)),
         throttle=Throttle(db.identity),
         arrivals=Arrivals(section, watch, Offer(section.devices, challenges)),
     )
@@ -132,16 +146,20 @@ def include(
     providers = _providers(settings, embedded, client_secret or _as_set)
     clients = Clients(desk, master)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
+    passkeys = Passkeys(desk)
+    gate = FactorGate(desk, step_ups)
     router = APIRouter()
-    sign_in = SignInRoutes(desk, providers)
+    sign_in = SignInRoutes(desk, providers, passkeys)
     for part in (
         sign_in.router,
         BackChannelRoutes(desk, providers).router,
         IdentityRoutes(desk, step_ups, sign_in, providers).router,
         AccountRoutes(desk).router,
         DeviceRoutes(desk, challenges, unbound_paths).router,
-        TotpRoutes(desk, step_ups).router,
-        StepUpRoutes(desk, step_ups, client_title=clients.registry.title_of).router,
+        FactorRoutes(desk, passkeys, gate).router,
+        PasskeyRoutes(desk, passkeys, gate).router,
+        TotpRoutes(desk, gate).router,
+        StepUpRoutes(desk, step_ups, passkeys, client_title=clients.registry.title_of).router,
         clients.router,
         *(provider.router for provider in embedded),
     ):
@@ -156,6 +174,7 @@ def include(
         clients,
         lambda app: SessionCookie(clients.layer(app), watch=watch),
         providers,
+        desk,
         Resealer(db.identity, sealed),
         partial(_let_go, db, section),
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
@@ -12,14 +14,17 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from seawall.core.decisions import passage_of
 from seawall.core.errors import BadRequest, Unprocessable
+from seawall.identity.factors import Factors
 from seawall.identity.risk.arrivals import Arrivals
 from seawall.identity.throttle import Limit, Throttle, network_of
 from seawall.identity.tokens import strict_object
-from seawall.identity.totp import Factors
 from seawall.settings import Settings
 
 FIELD_LENGTH_MAX = 4_096
 FIELDS_MAX = 32
+CREDENTIAL_LENGTH_MAX = 32_768
+"""Characters of a passkey's answer as JSON. Real ones have one or two thousand."""
+CREDENTIAL = "credential"
 
 
 class IdentityDatabase(Protocol):
@@ -102,6 +107,21 @@ async def input_of(request: Request, *known: str, length_max: int = FIELD_LENGTH
         BadRequest: it does not parse, or a field occurs twice.
         Unprocessable: a field is unknown or not text.
     """
+    return _checked(await _fields_of(request, length_max), known, length_max)
+
+
+async def credential_input(request: Request, *known: str) -> tuple[dict[str, str], Any]:
+    """The same, with a passkey's answer beside them: the field `credential`, JSON text in a form and an object in JSON.
+    None when there is none.
+    """
+    fields = await _fields_of(request, **{CREDENTIAL: CREDENTIAL_LENGTH_MAX})
+    credential = fields.pop(CREDENTIAL, None)
+    if isinstance(credential, str) and len(credential) > CREDENTIAL_LENGTH_MAX:
+        raise Unprocessable("The credential is too long.")
+    return _checked(fields, known), credential
+
+
+async def _fields_of(request: Request, length_max: int = FIELD_LENGTH_MAX, **longer: int) -> dict[str, Any]:
     raw = await request.body()
     if "json" in request.headers.get("content-type", ""):
         try:
@@ -113,7 +133,11 @@ async def input_of(request: Request, *known: str, length_max: int = FIELD_LENGTH
             pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
         except ValueError:
             raise BadRequest("The form does not parse.") from None
-        fields = dict(_once(pairs, length_max))
+        fields = dict(_once(pairs, length_max, longer))
+    return fields
+
+
+def _checked(fields: dict[str, Any], known: tuple[str, ...], length_max: int = FIELD_LENGTH_MAX) -> dict[str, str]:
     for name, value in fields.items():
         if name not in known:
             raise Unprocessable("A field is unknown here.")
@@ -123,8 +147,13 @@ async def input_of(request: Request, *known: str, length_max: int = FIELD_LENGTH
     return fields
 
 
-def _once(pairs: list[tuple[str, str]], length_max: int = FIELD_LENGTH_MAX) -> dict[str, str]:
+def _once(
+    pairs: list[tuple[str, str]],
+    length_max: int = FIELD_LENGTH_MAX,
+    longer: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, str]:
     found = dict(pairs)
-    if len(found) != len(pairs) or len(pairs) > FIELDS_MAX or any(len(v) > length_max for v in found.values()):
+    long = any(len(value) > longer.get(name, length_max) for name, value in found.items())
+    if len(found) != len(pairs) or len(pairs) > FIELDS_MAX or long:
         raise BadRequest("A parameter occurs twice or is too long.", code="ambiguous-parameters")
     return found

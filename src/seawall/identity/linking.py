@@ -69,6 +69,14 @@ async def _link_invited(tx: Any, claims: IdClaims) -> UUID:
     return user_id
 
 
+async def check_enabled(tx: Any, user_id: UUID) -> None:
+    """Raises SignInRefused when the person's account is disabled."""
+    if not await tx.fetchval(
+        "SELECT EXISTS (SELECT FROM seawall.users WHERE id = $1 AND disabled_at IS NULL)", user_id
+    ):
+        raise SignInRefused("account-disabled")
+
+
 @dataclass(frozen=True, slots=True)
 class LiveSession:
     """A session that somebody is working in."""
@@ -105,6 +113,12 @@ async def link_to_session(tx: Any, claims: IdClaims, user_id: UUID | None, token
     if linked is None:
         raise SignInRefused("account-linked-elsewhere")
     return LiveSession(session["id"], session["tenant_id"])
+
+
+async def issuers_of(tx: Any, user_id: UUID) -> frozenset[str]:
+    """The providers that a person's account is linked with."""
+    rows = await tx.fetch("SELECT DISTINCT issuer FROM seawall.identities WHERE user_id = $1", user_id)
+    return frozenset(row["issuer"] for row in rows)
 
 
 async def tenants_of(tx: Any, user_id: UUID, only: frozenset[str] = frozenset()) -> list[TenantChoice]:

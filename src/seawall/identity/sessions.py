@@ -41,8 +41,13 @@ async def begin_session(
     authenticated_at: datetime,
     amr: tuple[str, ...],
     replaces: bytes | None,
+    aal: int = 1,
 ) -> NewSession:
-    """A fresh session with a fresh token; the one that `replaces` names ends (against fixation, ASVS 7.2.4)."""
+    """A fresh session with a fresh token; the one that `replaces` names ends (against fixation, ASVS 7.2.4).
+
+    Args:
+        aal: 2 when two factors were proved at sign-in, as a passkey with user verification does.
+    """
     if replaces is not None:
         await tx.execute(
             """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'replaced'
@@ -60,8 +65,10 @@ async def begin_session(
     token = new_token()
     session_id = await tx.fetchval(
         """INSERT INTO seawall.sessions
-             (token_hash, user_id, tenant_id, aal, amr, authenticated_at, epoch, idle_timeout_s, expires_at)
-           SELECT $1, u.id, $3, 1, $4, $5, u.epoch, $6, now() + make_interval(secs => $7)
+             (token_hash, user_id, tenant_id, aal, amr, authenticated_at, second_factor_at, epoch, idle_timeout_s,
+              expires_at)
+           SELECT $1, u.id, $3, $8::smallint, $4, $5, CASE WHEN $8::smallint > 1 THEN now() END, u.epoch, $6,
+             now() + make_interval(secs => $7)
            FROM seawall.users u WHERE u.id = $2
            RETURNING id""",
         token_hash(token),
@@ -71,6 +78,7 @@ async def begin_session(
         authenticated_at,
         timeouts.idle_timeout_s,
         timeouts.absolute_timeout_s,
+        aal,
     )
     return NewSession(session_id, token)
 
@@ -99,6 +107,7 @@ async def renew_token(tx: Any, session_id: UUID, *, method: str | None) -> str |
         """UPDATE seawall.sessions SET token_hash = $2,
              aal = CASE WHEN $3::text IS NULL THEN aal ELSE greatest(aal, 2::smallint) END,
              second_factor_at = CASE WHEN $3::text IS NULL THEN second_factor_at ELSE now() END,
+             recovered_at = CASE WHEN $3::text = 'recovery' THEN now() ELSE recovered_at END,
              amr = CASE WHEN $3::text IS NULL OR $3 = ANY (amr) THEN amr ELSE amr || $3::text END
            WHERE id = $1 AND revoked_at IS NULL AND expires_at > now() RETURNING id""",
         session_id,
@@ -126,6 +135,59 @@ async def end_all_sessions(tx: Any, user_id: UUID) -> int:
         user_id,
     )
     return len(ended)
+
+
+async def end_one_of(tx: Any, user_id: UUID, session_id: UUID) -> int:
+    """End one session of a person; gives how many ended (0 or 1)."""
+    ended = await tx.fetch(
+        """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'ended-by-person'
+           WHERE id = $1 AND user_id = $2 AND kind = 'browser' AND revoked_at IS NULL RETURNING id""",
+        session_id,
+        user_id,
+    )
+    return len(ended)
+
+
+async def end_others(tx: Any, user_id: UUID, keep: UUID) -> int:
+    """End every browser session of a person but one; gives how many ended. Apps are ended where they are listed."""
+    ended = await tx.fetch(
+        """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'ended-by-person'
+           WHERE user_id = $1 AND id <> $2 AND kind = 'browser' AND revoked_at IS NULL AND expires_at > now()
+           RETURNING id""",
+        user_id,
+        keep,
+    )
+    return len(ended)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLine:
+    """A live session as its owner sees it."""
+
+    id: UUID
+    family: str | None
+    platform: str | None
+    tenant: str
+    aal: int
+    created_at: datetime
+    last_seen_at: datetime
+    this: bool
+
+
+async def live_sessions(tx: Any, user_id: UUID, this: UUID) -> list[SessionLine]:
+    """A person's live sessions, this one first, then by last use."""
+    rows = await tx.fetch(
+        """SELECT s.id, s.family, s.platform, t.name AS tenant, s.aal, s.created_at, s.last_seen_at, s.id = $2 AS this
+           FROM seawall.sessions s JOIN seawall.users u ON u.id = s.user_id AND u.epoch = s.epoch
+           JOIN seawall.tenants t ON t.id = s.tenant_id AND t.suspended_at IS NULL
+           WHERE s.user_id = $1 AND s.kind = 'browser' AND s.revoked_at IS NULL AND s.expires_at > now()
+             AND s.last_seen_at > now() - make_interval(secs => s.idle_timeout_s)
+           ORDER BY this DESC, s.last_seen_at DESC, s.id LIMIT $3""",
+        user_id,
+        this,
+        LIVE_SESSIONS_MAX,
+    )
+    return [SessionLine(**dict(row)) for row in rows]
 
 
 async def raise_epoch(tx: Any, user_id: UUID, *, keep: UUID | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The way in: `/auth/sign-in` → provider → `/auth/callback/{provider}` → a session.
+"""The way in: `/auth/sign-in` → provider → `/auth/callback/{provider}` → a session. A passkey needs no provider.
 
 Authorization code flow with PKCE S256, state, nonce and issuer check (RFC 9700). The transaction behind a callback is
 taken away before anything else is looked at, so a callback works once, whatever comes of it.
@@ -23,63 +23,84 @@ from seawall.core.decisions import passage_of, public
 from seawall.core.errors import NotFound, Problem, Unavailable
 from seawall.core.events import Link, SignIn
 from seawall.identity import cookies
-from seawall.identity.desk import Desk, data, input_of, onward, page, query_of, wants_html
-from seawall.identity.linking import TenantChoice, find_person, link_to_session, tenants_of
+from seawall.identity.ceremony import PasskeyProblem
+from seawall.identity.desk import Desk, credential_input, data, input_of, onward, page, query_of, wants_html
+from seawall.identity.linking import TenantChoice, check_enabled, find_person, issuers_of, link_to_session, tenants_of
 from seawall.identity.logout import ProviderSession, remember_origin
+from seawall.identity.passkeys import Passkeys
 from seawall.identity.paths import own_path
 from seawall.identity.providers import Provider
 from seawall.identity.refusals import ProviderAway, ProviderUnavailable, SignInProblem, SignInRefused
 from seawall.identity.sessions import begin_session
 from seawall.identity.tokens import IdClaims
-from seawall.identity.transactions import Secrets, SignInTransaction, open_transaction, use_transaction
+from seawall.identity.transactions import (
+    Secrets,
+    SignInTransaction,
+    open_transaction,
+    passkey_challenge,
+    use_transaction,
+)
 
+PASSKEY_PATH = "/auth/sign-in/passkey"
+PASSKEY_PROVIDER = "passkey"
+"""What stands in for a provider's name in transactions and events."""
 RECENT_SIGN_IN_S = 300
 """What counts as having just signed in, for enrolling a factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """That a provider has just vouched for a person, and how."""
+    """That a provider has just vouched for a person, or a passkey has, and how."""
 
     user_id: UUID
     authenticated_at: datetime
     amr: tuple[str, ...]
-    origin: ProviderSession
+    aal: int = 1
+    """2 for a passkey, which is two factors by itself. What a provider says of its own factors is not counted."""
+    origin: ProviderSession | None = None
+    """None when no provider vouched for the person now."""
 
     @classmethod
     def of(cls, user_id: UUID, claims: IdClaims) -> Authentication:
         at = now() if claims.auth_time is None else min(now(), datetime.fromtimestamp(claims.auth_time, UTC))
-        return cls(user_id, at, claims.amr, ProviderSession(claims.issuer, claims.subject, claims.session))
+        origin = ProviderSession(claims.issuer, claims.subject, claims.session)
+        return cls(user_id, at, claims.amr, origin=origin)
 
     def dump(self) -> str:
-        return orjson.dumps([self.authenticated_at.timestamp(), self.amr, astuple(self.origin)]).decode()
+        origin = None if self.origin is None else astuple(self.origin)
+        return orjson.dumps([self.authenticated_at.timestamp(), self.amr, self.aal, origin]).decode()
 
     @classmethod
     def load(cls, user_id: UUID, text: str) -> Authentication:
-        at, amr, origin = orjson.loads(text)
-        return cls(user_id, datetime.fromtimestamp(at, UTC), tuple(amr), ProviderSession(*origin))
+        at, amr, aal, origin = orjson.loads(text)
+        origin = None if origin is None else ProviderSession(*origin)
+        return cls(user_id, datetime.fromtimestamp(at, UTC), tuple(amr), aal, origin)
 
 
 class SignInRoutes:
     """Routes of signing in."""
 
-    def __init__(self, desk: Desk, providers: dict[str, Provider]) -> None:
+    def __init__(self, desk: Desk, providers: dict[str, Provider], passkeys: Passkeys) -> None:
         self._desk = desk
         self._providers = providers
+        self._passkeys = passkeys
         self.router = APIRouter(include_in_schema=False)
         for path, endpoint, method, why in (
             ("/auth/sign-in", self.start, "GET", "who is not signed in must be able to begin"),
             ("/auth/callback/{provider}", self.callback, "GET", "the provider sends the browser back here"),
             ("/auth/tenant", self.choose, "POST", "the last step of a sign-in, bound to its transaction"),
+            (f"{PASSKEY_PATH}/options", self.passkey_options, "POST", "who is not signed in must be able to begin"),
+            (PASSKEY_PATH, self.passkey, "POST", "a passkey proves who it is, bound to the browser's transaction"),
         ):
             self.router.add_api_route(path, endpoint, methods=[method], dependencies=[public(why)], response_model=None)
 
     async def start(self, request: Request) -> Response:
         """Begin: record a transaction and send the browser to the provider. Without `provider`, offer the choice."""
         query = query_of(request)
-        name = query.get("provider") or (next(iter(self._providers)) if len(self._providers) == 1 else "")
+        fresh = query.get("fresh") == "1"
+        name = query.get("provider") or self._only_way()
         if not name:
-            return self._offer(request, own_path(query.get("next")))
+            return self._offer(request, own_path(query.get("next")), fresh=fresh)
         provider = self._providers.get(name)
         if provider is None:
             raise NotFound()
@@ -89,9 +110,14 @@ class SignInRoutes:
             redirect_uri=self.redirect_uri(request, name),
             next=own_path(query.get("next")),
             replaces=passage_of(request).token_hash,
-            max_age_s=RECENT_SIGN_IN_S if query.get("fresh") == "1" else None,
+            max_age_s=RECENT_SIGN_IN_S if fresh else None,
         )
         return await self.send_to(provider, request, transaction)
+
+    def _only_way(self) -> str:
+        """The provider's name when there is one and nothing else to choose from."""
+        alone = len(self._providers) == 1 and not self._desk.settings.identity.passkey_sign_in
+        return next(iter(self._providers)) if alone else ""
 
     def redirect_uri(self, request: Request, provider: str) -> str:
         return f"{self._desk.origin(request)}/auth/callback/{provider}"
@@ -111,12 +137,61 @@ class SignInRoutes:
         cookies.set_transaction(response, transaction_id)
         return response
 
-    def _offer(self, request: Request, after: str) -> Response:
-        offers = [
-            {"name": p.name, "title": p.title, "url": f"/auth/sign-in?{urlencode({'provider': p.name, 'next': after})}"}
-            for p in self._providers.values()
-        ]
-        return page(request, "sign_in", providers=offers) if wants_html(request) else data({"providers": offers})
+    def _offer(self, request: Request, after: str, *, fresh: bool) -> Response:
+        offers = []
+        for provider in self._providers.values():
+            query = {"provider": provider.name, "next": after, **({"fresh": "1"} if fresh else {})}
+            url = f"/auth/sign-in?{urlencode(query)}"
+            offers.append({"name": provider.name, "title": provider.title, "url": url})
+        passkey = PASSKEY_PATH if self._desk.settings.identity.passkey_sign_in else ""
+        if wants_html(request):
+            return page(request, "sign_in", providers=offers, next=after, passkey_path=passkey)
+        return data({"providers": offers, "passkey": f"{passkey}/options" if passkey else None})
+
+    async def passkey_options(self, request: Request) -> Response:
+        """Begin to sign in with a passkey: options whose challenge only this browser can use, once."""
+        self._check_passkeys_sign_in()
+        fields = await input_of(request, "next")
+        await self._desk.throttle.take(self._desk.sign_in_limit(request))
+        transaction = SignInTransaction(
+            purpose="passkey",
+            provider=PASSKEY_PROVIDER,
+            redirect_uri="",
+            next=own_path(fields.get("next")),
+            replaces=passage_of(request).token_hash,
+        )
+        async with self._desk.db.identity() as tx:
+            transaction_id = await open_transaction(tx, transaction)
+        response = data({"options": self._passkeys.sign_in_options(request, passkey_challenge(transaction_id))})
+        cookies.set_transaction(response, transaction_id)
+        return response
+
+    def _check_passkeys_sign_in(self) -> None:
+        if not self._desk.settings.identity.passkey_sign_in:
+            raise NotFound()
+
+    async def passkey(self, request: Request) -> Response:
+        """Sign in with the passkey's answer. As at the callback, the transaction is taken away first."""
+        self._check_passkeys_sign_in()
+        _, credential = await credential_input(request)
+        transaction_id = cookies.transaction_id(request)
+        try:
+            if transaction_id is None:
+                raise SignInRefused("transaction-missing")
+            async with self._desk.db.identity() as tx:
+                transaction = await use_transaction(tx, transaction_id, "passkey")
+            if transaction is None:
+                raise SignInRefused("transaction-used")
+            try:
+                passkey = await self._passkeys.prove_anybody(request, credential, passkey_challenge(transaction_id))
+            except PasskeyProblem as problem:
+                raise SignInRefused(f"passkey-{problem.reason}") from None
+            async with self._desk.db.identity() as tx:
+                await check_enabled(tx, passkey.user_id)
+            who = Authentication(passkey.user_id, now(), (passkey.method, "user"), aal=2)
+            return await self._enter_or_choose(request, transaction, who)
+        except SignInRefused as refused:
+            return await self._refused(request, PASSKEY_PROVIDER, refused)
 
     async def callback(self, request: Request, provider: str) -> Response:
         """The browser is back. Any check that fails ends in the one generic refusal."""
@@ -168,11 +243,21 @@ class SignInRoutes:
         cookies.set_transaction(response, transaction_id)
         return response
 
+    def _known(self, transaction: SignInTransaction) -> bool:
+        return transaction.provider in self._providers or transaction.provider == PASSKEY_PROVIDER
+
     async def _tenants(self, transaction: SignInTransaction, user_id: UUID) -> list[TenantChoice]:
-        """Where the person may enter through the provider that vouched for them."""
-        only = self._providers[transaction.provider].trust.tenants
+        """Where the person may enter through the provider that vouched for them. With a passkey, where they may through
+        one of the providers that their account is linked with: it is no way around what a provider is trusted for.
+        """
         async with self._desk.db.identity() as tx:
-            return await tenants_of(tx, user_id, only)
+            if transaction.provider != PASSKEY_PROVIDER:
+                return await tenants_of(tx, user_id, self._providers[transaction.provider].trust.tenants)
+            issuers = await issuers_of(tx, user_id)
+            trusted = [p.trust.tenants for p in self._providers.values() if p.issuer in issuers]
+            if not trusted:
+                return []
+            return await tenants_of(tx, user_id, frozenset().union(*trusted) if all(trusted) else frozenset())
 
     async def _linked(self, request: Request, transaction: SignInTransaction, claims: IdClaims) -> Response:
         """Somebody who is signed in has proved an account at one more provider: it is theirs from now on."""
@@ -205,7 +290,7 @@ class SignInRoutes:
                 raise SignInRefused("transaction-missing")
             async with self._desk.db.identity() as tx:
                 transaction = await use_transaction(tx, transaction_id, "tenant")
-            if transaction is None or transaction.user_id is None or transaction.provider not in self._providers:
+            if transaction is None or transaction.user_id is None or not self._known(transaction):
                 raise SignInRefused("transaction-used")
             tenants = await self._tenants(transaction, transaction.user_id)
             chosen = [tenant.id for tenant in tenants if str(tenant.id) == fields.get("tenant_id")]
@@ -228,8 +313,10 @@ class SignInRoutes:
                 authenticated_at=who.authenticated_at,
                 amr=who.amr,
                 replaces=transaction.replaces,
+                aal=who.aal,
             )
-            await remember_origin(tx, session.id, who.origin)
+            if who.origin is not None:
+                await remember_origin(tx, session.id, who.origin)
             event = SignIn(
                 provider=transaction.provider,
                 user_id=str(who.user_id),
@@ -255,7 +342,7 @@ class SignInRoutes:
         await self._desk.throttle.take(self._desk.network_limit("sign-in-refused", request))
         event = SignIn(
             outcome="refused",
-            provider=provider if provider in self._providers else "",
+            provider=provider if provider in {*self._providers, PASSKEY_PROVIDER} else "",
             reason=refused.reason,
             trace_id=passage_of(request).trace_id,
         )

@@ -12,15 +12,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from seawall.core.decisions import self_service
-from seawall.core.errors import Conflict, Forbidden, NotFound, TooMany
+from seawall.core.errors import Conflict, Forbidden, NotFound, Problem
 from seawall.core.scope import Principal
 from seawall.identity import cookies
-from seawall.identity.desk import Desk, data, input_of, page, wants_html
+from seawall.identity.desk import Desk, credential_input, data, page, wants_html
+from seawall.identity.passkeys import Passkeys
 from seawall.identity.stepup import Challenge, DatabaseStepUps
 
 CODE_LIMIT = "totp"
+TOO_MANY = "Too many attempts. Wait a little."
 
-Self = Annotated[Principal, self_service("people approve their own actions with their own factor")]
+Self = Annotated[
+    Principal, self_service("people approve their own actions with their own factor", before_second_factor=True)
+]
 
 
 class WrongCode(Forbidden):
@@ -33,9 +37,17 @@ class WrongCode(Forbidden):
 class StepUpRoutes:
     """Routes of approving one action."""
 
-    def __init__(self, desk: Desk, step_ups: DatabaseStepUps, *, client_title: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        step_ups: DatabaseStepUps,
+        passkeys: Passkeys,
+        *,
+        client_title: Callable[[str], str] = str,
+    ) -> None:
         self._desk = desk
         self._step_ups = step_ups
+        self._passkeys = passkeys
         self._client_title = client_title
         self.router = APIRouter(include_in_schema=False)
         self.router.add_api_route("/auth/step-up/{challenge_id}", self.show, methods=["GET"], response_model=None)
@@ -43,10 +55,10 @@ class StepUpRoutes:
 
     async def show(self, request: Request, challenge_id: str, principal: Self) -> Response:
         challenge = await self._challenge(principal, challenge_id)
-        async with self._desk.db.identity() as tx:
-            enrolled = await self._desk.factors.enrolled(tx, principal.user_id)
         if wants_html(request):
-            return self._page(request, challenge, enrolled=enrolled)
+            return await self._page(request, principal, challenge)
+        async with self._desk.db.identity() as tx:
+            held = await self._desk.factors.held(tx, principal.user_id)
         return data(
             {
                 "challenge": str(challenge.id),
@@ -57,32 +69,25 @@ class StepUpRoutes:
                 "acr": challenge.acr,
                 "expires_at": challenge.expires_at.isoformat(),
                 "approved": challenge.approved_at is not None,
-                "enrolled": enrolled,
+                "enrolled": held.any,
+                "options": await self._passkeys.options(request, principal, challenge),
                 "client": self._client(challenge),
             }
         )
 
     async def approve(self, request: Request, challenge_id: str, principal: Self) -> Response:
-        fields = await input_of(request, "code")
+        """Take a code, or an assertion whose challenge commits to exactly this action."""
+        fields, credential = await credential_input(request, "code")
         challenge = await self._challenge(principal, challenge_id)
-        limit = self._desk.account_limit(CODE_LIMIT, str(principal.user_id))
         try:
-            await self._desk.throttle.take(limit)
-        except TooMany as slow:
+            if credential is not None:
+                method = await self._with_passkey(request, principal, challenge, credential)
+            else:
+                method = await self._with_code(principal, challenge, fields.get("code", ""))
+        except Problem as why:
             if not wants_html(request):
                 raise
-            answer = self._page(request, challenge, problem="Too many attempts. Wait a little.", status=slow.status)
-            answer.headers.update(slow.headers)
-            return answer
-        async with self._desk.db.identity() as tx:
-            method = await self._desk.factors.prove(tx, principal.user_id, fields.get("code", ""))
-            if method is None:
-                await self._step_ups.note_failure(tx, principal, challenge)
-        if method is None:
-            if not wants_html(request):
-                raise WrongCode("Use a code that your authenticator shows now and that was not used before.")
-            return self._page(request, challenge, problem=WrongCode.title, status=WrongCode.status)
-        await self._desk.throttle.give_back(limit)
+            return await self._page(request, principal, challenge, why)
         async with self._desk.db.identity() as tx:
             token = await self._step_ups.approve(tx, principal, challenge, method)
         if token is None:
@@ -90,6 +95,28 @@ class StepUpRoutes:
         answer = self._approved(request, challenge)
         cookies.set_session(answer, token)
         return answer
+
+    async def _with_passkey(self, request: Request, principal: Principal, challenge: Challenge, credential: Any) -> str:
+        try:
+            return await self._passkeys.prove(request, principal, credential, challenge)
+        except Forbidden:
+            await self._note_failure(principal, challenge)
+            raise
+
+    async def _with_code(self, principal: Principal, challenge: Challenge, code: str) -> str:
+        limit = self._desk.account_limit(CODE_LIMIT, str(principal.user_id))
+        await self._desk.throttle.take(limit)
+        async with self._desk.db.identity() as tx:
+            method = await self._desk.factors.prove(tx, principal.user_id, code)
+        if method is None:
+            await self._note_failure(principal, challenge)
+            raise WrongCode("Use a code that your authenticator shows now and that was not used before.")
+        await self._desk.throttle.give_back(limit)
+        return method
+
+    async def _note_failure(self, principal: Principal, challenge: Challenge) -> None:
+        async with self._desk.db.identity() as tx:
+            await self._step_ups.note_failure(tx, principal, challenge)
 
     async def _challenge(self, principal: Principal, challenge_id: str) -> Challenge:
         try:
@@ -106,19 +133,24 @@ class StepUpRoutes:
         """What the client is called that asked; None when it was this browser."""
         return None if challenge.client_id is None else self._client_title(challenge.client_id)
 
-    def _page(
-        self, request: Request, challenge: Challenge, *, enrolled: bool = True, problem: str = "", status: int = 200
+    async def _page(
+        self, request: Request, principal: Principal, challenge: Challenge, why: Problem | None = None
     ) -> Response:
-        return page(
+        async with self._desk.db.identity() as tx:
+            held = await self._desk.factors.held(tx, principal.user_id)
+        answer = page(
             request,
             "step_up",
-            status=status,
+            status=200 if why is None else why.status,
             challenge=challenge,
             rows=_rows(challenge.params),
             client=self._client(challenge),
-            enrolled=enrolled,
-            problem=problem,
+            held=held,
+            options=await self._passkeys.options(request, principal, challenge),
+            problem="" if why is None else TOO_MANY if why.status == 429 else why.title,
         )
+        answer.headers.update({} if why is None else why.headers)
+        return answer
 
     def _approved(self, request: Request, challenge: Challenge) -> Response:
         if wants_html(request):

@@ -1,4 +1,4 @@
-"""TOTP (RFC 6238): a code works once, in its time step or one beside it; recovery codes work once each.
+"""TOTP (RFC 6238): a code works once, in its time step or one beside it.
 
 The last used step is kept and only ever grows, by one conditional `UPDATE`, so that of two concurrent uses of one code
 one succeeds (ASVS 6.5.1). The secret is sealed and bound to its owner.
@@ -17,7 +17,6 @@ from uuid import UUID
 import pyotp
 
 from seawall.core.clock import now_s
-from seawall.core.ids import token_hash
 from seawall.identity.sealing import Seal
 
 STEP_S = 30
@@ -25,12 +24,8 @@ STEPS_BESIDE = 1
 SECRET_BYTES = 20
 """160 bits, the length of HMAC-SHA-1's output (RFC 4226 §4 R6)."""
 PENDING_LIFETIME_S = 900
-RECOVERY_CODES = 8
-RECOVERY_BYTES = 10
-"""80 bits each: more than 112 bits would be wanted of a stored *password*, but these are throttled and random."""
 
 _CODE = re.compile(r"[0-9]{6}")
-_RECOVERY = re.compile(r"[A-Z2-7]{16}")
 
 
 def new_secret() -> str:
@@ -57,8 +52,8 @@ def otpauth_uri(secret: str, *, account: str, issuer: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Factors:
-    """A person's second factors in the database. Every method runs in the caller's transaction as
+class TotpFactors:
+    """A person's authenticator app in the database. Every method runs in the caller's transaction as
     `seawall_identity`.
     """
 
@@ -95,8 +90,8 @@ class Factors:
         )
         return None if sealed is None else self.seal.open(sealed, user_id.bytes).decode()
 
-    async def confirm(self, tx: Any, user_id: UUID, session_id: UUID, code: str) -> list[str] | None:
-        """Make the pending factor the person's factor if `code` is right; gives fresh recovery codes, or None.
+    async def confirm(self, tx: Any, user_id: UUID, session_id: UUID, code: str) -> str | None:
+        """Make the pending factor the person's factor if `code` is right: gives the RFC 8176 method `otp`, or None.
 
         The confirming code counts as used.
         """
@@ -113,25 +108,16 @@ class Factors:
             self.seal.seal(secret.encode(), user_id.bytes),
             step,
         )
-        return await self._new_recovery_codes(tx, user_id)
+        return "otp"
 
     async def prove(self, tx: Any, user_id: UUID, code: str) -> str | None:
-        """Use up a code. Gives the RFC 8176 method (`otp`, or `recovery`), or None if it was not good."""
-        plain = code.replace(" ", "").replace("-", "").upper()
-        if _RECOVERY.fullmatch(plain):
-            used = await tx.fetchval(
-                """UPDATE seawall.totp_recovery_codes SET used_at = now()
-                   WHERE user_id = $1 AND code_hash = $2 AND used_at IS NULL RETURNING 1""",
-                user_id,
-                token_hash(plain),
-            )
-            return None if used is None else "recovery"
+        """Use up a code. Gives the RFC 8176 method `otp`, or None if it was not good."""
         sealed = await tx.fetchval(
             "SELECT sealed FROM seawall.totp_factors WHERE user_id = $1 AND confirmed_at IS NOT NULL", user_id
         )
         if sealed is None:
             return None
-        step = step_of(self.seal.open(sealed, user_id.bytes).decode(), plain, now_s())
+        step = step_of(self.seal.open(sealed, user_id.bytes).decode(), code, now_s())
         if step is None:
             return None
         used = await tx.fetchval(
@@ -141,11 +127,7 @@ class Factors:
         )
         return None if used is None else "otp"
 
-    async def _new_recovery_codes(self, tx: Any, user_id: UUID) -> list[str]:
-        codes = [base64.b32encode(secrets.token_bytes(RECOVERY_BYTES)).decode() for _ in range(RECOVERY_CODES)]
-        await tx.execute("DELETE FROM seawall.totp_recovery_codes WHERE user_id = $1", user_id)
-        await tx.executemany(
-            "INSERT INTO seawall.totp_recovery_codes (user_id, code_hash) VALUES ($1, $2)",
-            [(user_id, token_hash(code)) for code in codes],
-        )
-        return ["-".join(code[i : i + 4] for i in range(0, 16, 4)) for code in codes]
+    async def remove(self, tx: Any, user_id: UUID) -> bool:
+        """Take the factor away; whether there was one."""
+        removed = await tx.fetchval("DELETE FROM seawall.totp_factors WHERE user_id = $1 RETURNING 1", user_id)
+        return removed is not None

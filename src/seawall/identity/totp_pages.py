@@ -1,14 +1,11 @@
 """`/auth/totp`: enrolling an authenticator app.
 
-The first factor needs a sign-in of the last five minutes; replacing one needs a step-up approved with the old one. So a
-session left open is not enough to plant a factor (ASVS 7.5.1).
+Who may do so: `factor_gate`.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 import segno
 from fastapi import APIRouter
@@ -16,38 +13,27 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seawall.audit import append_as
-from seawall.core.clock import now
 from seawall.core.decisions import passage_of, self_service
-from seawall.core.errors import NotSignedIn, TooMany
-from seawall.core.events import FactorChange
+from seawall.core.errors import TooMany
+from seawall.core.events import FactorChange, Outcome
 from seawall.core.scope import Principal
-from seawall.core.stepup import Intent
 from seawall.identity import cookies
-from seawall.identity.desk import Desk, data, input_of, onward, page, query_of, wants_html
+from seawall.identity.desk import Desk, data, input_of, page, query_of, wants_html
+from seawall.identity.factor_gate import FactorGate, change_of_factors
+from seawall.identity.factors import record
 from seawall.identity.paths import own_path
-from seawall.identity.sessions import raise_epoch, renew_token
-from seawall.identity.sign_in import RECENT_SIGN_IN_S
-from seawall.identity.stepup import DatabaseStepUps
 from seawall.identity.stepup_pages import CODE_LIMIT, WrongCode
 from seawall.identity.totp import otpauth_uri
 
-Self = Annotated[Principal, self_service("people enrol their own second factor")]
-
-
-class RecentSignInRequired(NotSignedIn):
-    """Signed in, but too long ago for this."""
-
-    code = "recent-sign-in-required"
-    title = "Sign in again first"
+Self = Annotated[Principal, self_service("people enrol their own second factor", before_second_factor=True)]
 
 
 class TotpRoutes:
     """Routes of enrolling."""
 
-    def __init__(self, desk: Desk, step_ups: DatabaseStepUps) -> None:
+    def __init__(self, desk: Desk, gate: FactorGate) -> None:
         self._desk = desk
-        self._step_ups = step_ups
+        self._gate = gate
         self.router = APIRouter(include_in_schema=False)
         self.router.add_api_route("/auth/totp", self.start, methods=["GET"], response_model=None)
         self.router.add_api_route("/auth/totp", self.confirm, methods=["POST"], response_model=None)
@@ -56,21 +42,14 @@ class TotpRoutes:
         """Make a secret that this session may confirm, and show it, this once."""
         after = own_path(query_of(request).get("next"))
         async with self._desk.db.identity() as tx:
-            enrolled = await self._desk.factors.enrolled(tx, principal.user_id)
-            intent = _replacement(principal)
-            allowed = (
-                await self._step_ups.consume_own(tx, principal, intent)
-                if enrolled
-                else now() - principal.assurance.authenticated_at <= timedelta(seconds=RECENT_SIGN_IN_S)
-            )
-            secret = await self._desk.factors.start(tx, principal.user_id, principal.session_id) if allowed else ""
-        if enrolled and not allowed:
-            raise await self._step_ups.challenge_page(principal, intent, "/auth/totp", {"next": after})
-        if not allowed:
-            if wants_html(request):
-                here = f"/auth/totp?{urlencode({'next': after})}"
-                return onward(f"/auth/sign-in?{urlencode({'fresh': '1', 'next': here})}")
-            raise RecentSignInRequired("Enrolling a factor needs a sign-in of the last five minutes.")
+            replaces = await self._desk.factors.totp.enrolled(tx, principal.user_id)
+        intent = (
+            change_of_factors(principal, "Replace your authenticator app with a new one.", replace="totp")
+            if replaces
+            else change_of_factors(principal, "Add an authenticator app that can confirm your actions.", add="totp")
+        )
+        async with self._gate.opened(principal, intent, ("/auth/totp", {"next": after})) as tx:
+            secret = await self._desk.factors.totp.start(tx, principal.user_id, principal.session_id)
         return await self._enrolment(request, principal, secret, after)
 
     async def confirm(self, request: Request, principal: Self) -> Response:
@@ -83,28 +62,29 @@ class TotpRoutes:
         except TooMany as slow:
             return await self._again(request, principal, after, slow)
         async with self._desk.db.identity() as tx:
-            recovery = await self._desk.factors.confirm(
+            method = await self._desk.factors.totp.confirm(
                 tx, principal.user_id, principal.session_id, fields.get("code", "")
             )
-            token = None
-            if recovery is not None:
-                await raise_epoch(tx, principal.user_id, keep=principal.session_id)
-                token = await renew_token(tx, principal.session_id, method="otp")
-            await self._record(tx, request, principal, success=token is not None)
-        if recovery is None or token is None:
+            changed = None
+            if method is None:
+                await record(tx, principal, self._event(request, principal, "refused"))
+            else:
+                event = self._event(request, principal, "success")
+                changed = await self._desk.factors.settle(tx, principal, event, method=method)
+        if changed is None:
             wrong = WrongCode("Use the code that your authenticator shows now for this new entry.")
             return await self._again(request, principal, after, wrong)
         await self._desk.throttle.give_back(limit)
         if wants_html(request):
-            answer = page(request, "totp_done", recovery=recovery, next=after)
+            answer = page(request, "factor_done", factor="totp", recovery=changed.recovery_codes, next=after)
         else:
-            answer = data({"enrolled": True, "recovery_codes": recovery})
-        cookies.set_session(answer, token)
+            answer = data({"enrolled": True, "recovery_codes": changed.recovery_codes})
+        cookies.set_session(answer, changed.token)
         return answer
 
     async def _again(self, request: Request, principal: Principal, after: str, why: WrongCode | TooMany) -> Response:
         async with self._desk.db.identity() as tx:
-            secret = await self._desk.factors.pending(tx, principal.user_id, principal.session_id)
+            secret = await self._desk.factors.totp.pending(tx, principal.user_id, principal.session_id)
         if not wants_html(request) or secret is None:
             raise why
         answer = await self._enrolment(request, principal, secret, after, problem=why.title, status=why.status)
@@ -131,22 +111,11 @@ class TotpRoutes:
         spaced = " ".join(secret[i : i + 4] for i in range(0, len(secret), 4))
         return page(request, "totp", status=status, svg=svg, secret=spaced, uri=uri, next=after, problem=problem)
 
-    async def _record(self, tx: Any, request: Request, principal: Principal, *, success: bool) -> None:
-        event = FactorChange(
-            outcome="success" if success else "refused",
+    def _event(self, request: Request, principal: Principal, outcome: Outcome) -> FactorChange:
+        return FactorChange(
+            outcome=outcome,
             user_id=str(principal.user_id),
             factor="totp",
             change="enrolled",
             trace_id=passage_of(request).trace_id,
         )
-        await append_as(
-            tx, [event], tenant_id=principal.tenant_id, user_id=principal.user_id, session_id=principal.session_id
-        )
-
-
-def _replacement(principal: Principal) -> Intent:
-    return Intent(
-        action="replace_second_factor",
-        resource=f'User::"{principal.user_id}"',
-        summary="Replace the authenticator app that confirms your actions with a new one.",
-    )

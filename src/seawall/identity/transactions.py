@@ -16,13 +16,18 @@ from uuid import UUID
 from seawall.core.ids import new_token, token_hash
 
 LIFETIME_S = 600
-Purpose = Literal["callback", "tenant", "link"]
+Purpose = Literal["callback", "tenant", "link", "passkey"]
 """`callback`: somebody signs in. `tenant`: only the choice of the tenant is left. `link`: who is signed in adds a
-provider."""
+provider. `passkey`: somebody signs in with one."""
 
 
 def _base64url(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def passkey_challenge(transaction_id: str) -> bytes:
+    """What a passkey signs to sign in on the browser that holds this transaction (32 bytes)."""
+    return hmac.digest(transaction_id.encode(), b"passkey", "sha256")
 
 
 def challenge_of(verifier: str) -> str:

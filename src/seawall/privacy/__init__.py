@@ -1,16 +1,22 @@
 """privacy: personal data that even the whole database does not give away.
 
 Columns declared `Sealed[…]` (`store.sealed`) are encrypted under keys of their tenant. Here are the keys: the process's
-keyring (`Ring`), what keeps it informed, rotation, crypto-shredding, and the gate that looks at the models.
+keyring (`Ring`), what keeps it informed, rotation, crypto-shredding, and the gate that looks at the models. And what a
+person can ask for: a copy (`subjects`, `pages`), to be forgotten, to be known elsewhere by another name (`pseudonyms`).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastapi import FastAPI
+
 from seawall.privacy.boot import check_columns, check_models
+from seawall.privacy.pages import PrivacyRoutes
+from seawall.privacy.pseudonyms import pseudonym, subject_of
 from seawall.privacy.revocations import Revocations
 from seawall.privacy.ring import Ring
 from seawall.store.pool import PasswordSource, Pool
@@ -18,9 +24,16 @@ from seawall.store.pool import PasswordSource, Pool
 if TYPE_CHECKING:
     from seawall.core.vault import Transit
 
-__all__ = ["Ring", "check_columns", "check_models", "keyring"]
+__all__ = ["TEMPLATES", "Ring", "check_columns", "check_models", "include", "keyring", "pseudonym", "subject_of"]
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 POOL_SIZE = 2
+
+
+def include(app: FastAPI) -> None:
+    """Add the routes where people ask for a copy of their data, and to be forgotten."""
+    app.include_router(PrivacyRoutes().router)
 
 
 @asynccontextmanager

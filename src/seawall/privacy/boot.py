@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from seawall.core.errors import Refused
+from seawall.privacy.subjects import personal_map
 from seawall.store.sealed import BLIND_OF, BLIND_SUFFIX, NOT_PERSONAL, SealedType, doors_of
 from seawall.store.walls import APP_SCHEMA
 
@@ -31,11 +32,13 @@ WHERE c.relnamespace = to_regnamespace($1) AND c.relname = ANY ($2) AND a.attnum
 
 
 def check_models(models: Iterable[type[Any]]) -> None:
-    """Every personal column of these models is sealed.
+    """Every personal column of these models is sealed, and every model with sealed columns says whose they are.
 
     Raises:
         Refused: naming the first one that is not, and how to seal it.
     """
+    models = list(models)
+    personal_map(model for model in models if doors_of(model))
     for model in models:
         mapper = sa.inspect(model)
         declared = frozenset(getattr(model, "__personal__", ()))

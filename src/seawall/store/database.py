@@ -86,7 +86,8 @@ class Database:
         """The person behind a live session, in one round trip; None when there is no such session.
 
         The database checks expiry, idleness, revocation, the user's epoch, suspension of the tenant and of the person,
-        the bound cookie of a device-bound session, and mints the signed context.
+        the bound cookie of a device-bound session, and mints the signed context; none for a privileged person who has
+        proved one factor only.
         """
         async with self._app.connection() as connection:
             row = await connection.fetchrow(_ADMIT, token_hash, device_hash)
@@ -136,6 +137,8 @@ class Database:
         """A staff person in the tenant of their live grant, known to policies by the role `breakglass` alone; None when
         the grant does not hold, is another's, or their session has no second factor.
         """
+        if staff.owes_second_factor:
+            return None
         async with self._app.connection() as connection:
             row = await connection.fetchrow(_ENTER, staff.context, grant_id)
         if row is None:
@@ -172,7 +175,7 @@ def _principal(row: asyncpg.Record, trail: Trail | None = None) -> Principal:
         session_id=row["session_id"],
         memberships=tuple(_membership(text) for text in row["memberships"]),
         assurance=Assurance(row["aal"], row["authenticated_at"], row["second_factor_at"]),
-        context=row["context"],
+        context=row["context"] or "",
         trail=trail,
     )
 

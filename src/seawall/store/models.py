@@ -37,11 +37,15 @@ class Tenanted(DeclarativeBase):
 
     Set `__audited__ = True` (or the kind of event, such as `"payments.refund"`) and the database refuses to commit a
     change that comes without its audit event.
+
+    Set `__subject__` to the column with the id of the person whom the sealed columns are about, `"id"` when the row is
+    the person: they get a copy of them, and may have them erased.
     """
 
     __abstract__ = True
     metadata = MetaData(schema=APP_SCHEMA, naming_convention=NAMING)
     __audited__: ClassVar[bool | str] = False
+    __subject__: ClassVar[str | None] = None
 
     # app code never names a tenant: the default does, from the context that the database verified
     tenant_id: Mapped[UUID] = mapped_column(

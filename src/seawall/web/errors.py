@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seawall.core.errors import NotSignedIn, Problem
+from seawall.core.errors import NotSignedIn, Problem, SecondFactorRequired
 from seawall.core.scope import Decided, Passage
 
 PROBLEM_TYPE = "application/problem+json"
@@ -172,20 +172,29 @@ def answer(request: Request, passage: Passage, error: BaseException) -> Response
         _LOG.error("failed", trace_id=passage.trace_id, status=what.status, problem=what.code, exc_info=error)
     if isinstance(error, Problem):
         passage.events += [event.model_copy(update={"trace_id": passage.trace_id}) for event in error.events]
-    return respond(request, passage, what, signed_out=isinstance(error, NotSignedIn))
+    comes_back = isinstance(error, NotSignedIn | SecondFactorRequired)
+    if isinstance(error, NotSignedIn) and passage.method == "GET" and not what.location:
+        # a browser that is bound to its device renews its cookie before it asks for the same address again
+        what = replace(what, location=_own_address(request) if passage.renewable else SIGN_IN_PATH)
+        comes_back = not passage.renewable
+    return respond(request, passage, what, comes_back=comes_back)
 
 
-def respond(request: Request, passage: Passage, what: Told, *, signed_out: bool = False) -> Response:
-    """`what` as a redirect or page for people, else as problem+json."""
+def respond(request: Request, passage: Passage, what: Told, *, comes_back: bool = False) -> Response:
+    """`what` as a redirect or page for people, else as problem+json.
+
+    Args:
+        comes_back: whether people return to this address from where they are sent.
+    """
     passage.decision = Decided("refusal", what.code)
     if passage.wants_html:
         location = what.location
-        if signed_out and passage.method == "GET":
-            here = _own_address(request)
-            location = here if passage.renewable else f"{SIGN_IN_PATH}?next={quote(here, safe='/')}"
+        if location and comes_back and passage.method == "GET" and "?" not in location:
+            location += f"?next={quote(_own_address(request), safe='/')}"
         if location and "hx-request" in request.headers:
             # A fetch would follow a redirect silently and put the page into a corner of this one.
-            return Response(status_code=what.status, headers={"HX-Redirect": location})
+            how = {"HX-Refresh": "true"} if passage.renewable else {"HX-Redirect": location}
+            return Response(status_code=what.status, headers=how)
         if location:
             return Response(status_code=303, headers={"Location": location})
         page = _page(request, passage, what)

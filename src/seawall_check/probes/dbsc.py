@@ -12,6 +12,7 @@ import json
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from typing import Any
 
 import httpx2
@@ -89,6 +90,8 @@ class DeviceBrowser:
     refresh_path: str = ""
     cookie: str = ""
     """The name of the bound cookie."""
+    held: str = ""
+    """The newest bound cookie."""
 
     @classmethod
     async def signed_in(cls, target: Target, persona: Persona) -> DeviceBrowser:
@@ -124,12 +127,18 @@ class DeviceBrowser:
         self.name, self.refresh_path = str(told.get("session_identifier", "")), str(told.get("refresh_url", ""))
         cookies = [one for one in told.get("credentials", ()) if one.get("type") == "cookie"]
         self.cookie = str(cookies[0]["name"]) if cookies else ""
-        self.target.redactor.learn(self.jar.get(self.cookie, ""))
+        self._keep(response)
+
+    def _keep(self, response: httpx2.Response) -> None:
+        given = SimpleCookie("; ".join(response.headers.get_list("set-cookie"))).get(self.cookie)
+        if given is not None and given.value:
+            self.held = given.value
+            self.target.redactor.learn(self.held)
 
     @property
     def jar(self) -> dict[str, str]:
-        """Every cookie that is not over: what a thief copies."""
-        return {one.name: one.value or "" for one in self.client.cookies.jar if not one.is_expired()}
+        """Every cookie, as a thief copies them a moment after the newest was given."""
+        return {one.name: one.value or "" for one in self.client.cookies.jar} | {self.cookie: self.held}
 
     async def challenge(self, client: httpx2.AsyncClient | None = None, jar: dict[str, str] | None = None) -> str:
         """Ask to refresh without a proof; the challenge that comes back. Raises Unproven when none does."""
@@ -144,7 +153,10 @@ class DeviceBrowser:
     ) -> httpx2.Response:
         """The refresh request, by this browser or by whoever holds `jar`."""
         headers = {**JSON, NAME_HEADER: self.name} | ({PROOF_HEADER: token} if token else {})
-        return await (client or self.client).post(self.refresh_path, headers=headers | cookie_header(jar))
+        response = await (client or self.client).post(self.refresh_path, headers=headers | cookie_header(jar))
+        if client is None and response.status_code == 200:
+            self._keep(response)
+        return response
 
     async def refresh(self) -> httpx2.Response:
         """As a browser does it: ask, sign, send."""

@@ -110,15 +110,16 @@ class House:
     def browser(self) -> Browser:
         return Browser(self)
 
-    async def person(self, email: str, *tenants: UUID, password: str = RIGHT) -> UUID:
-        """Somebody with a development account and the role owner in each tenant."""
-        user_id = await self.scratch.person(tenants[0], "owner", email=email)
+    async def person(self, email: str, *tenants: UUID, password: str = RIGHT, role: str = "clerk") -> UUID:
+        """Somebody with a development account and the role in each tenant."""
+        user_id = await self.scratch.person(tenants[0], role, email=email)
         async with self.scratch.owner.transaction():
             for tenant in tenants[1:]:
                 await self.scratch.owner.execute(
-                    "INSERT INTO seawall.memberships (tenant_id, user_id, role) VALUES ($1, $2, 'owner')",
+                    "INSERT INTO seawall.memberships (tenant_id, user_id, role) VALUES ($1, $2, $3)",
                     tenant,
                     user_id,
+                    role,
                 )
                 await self.scratch.owner.execute(
                     "SELECT seawall.audit_append_as($1, NULL, NULL, $2)",
@@ -216,5 +217,5 @@ async def tenant(scratch: ScratchDatabase) -> UUID:
 
 @pytest.fixture
 async def ann(house: House, tenant: UUID) -> UUID:
-    """ann@example.com, owner of `tenant`."""
+    """ann@example.com, clerk of `tenant`."""
     return await house.person("ann@example.com", tenant)

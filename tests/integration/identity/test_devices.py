@@ -146,6 +146,9 @@ async def test_a_dead_cookie_is_taken_away_so_that_the_browser_refreshes(house: 
     assert (page.status_code, page.headers["location"]) == (303, "/auth/account?a=b")
     assert device.cookie is None
     # a browser refreshes before it follows; one that cannot is sent to sign in, and not in a circle
+    device.hold("A" * 43)
+    part = await device.browser.get("/auth/account", HTML | {"HX-Request": "true"})
+    assert (part.status_code, part.headers["hx-refresh"]) == (401, "true")
     lost = await device.browser.get("/auth/account?a=b", HTML)
     assert (lost.status_code, lost.headers["location"]) == (303, "/auth/sign-in?next=/auth/account%3Fa%3Db")
     assert (await device.refresh()).status_code == 200
@@ -205,6 +208,16 @@ async def test_a_transaction_that_fails_leaves_the_old_cookie(house: House, devi
         assert (await device.send(token)).status_code == 500
     assert await device.browser.me() == 200
     assert (await device.send(token)).status_code == 200  # nothing of it happened, so it is still good
+
+
+async def test_what_a_browser_sends_in_its_cookies_last_moment(house: House, device: Device) -> None:
+    """It counts Max-Age from when the answer arrived, the server from when it was made."""
+    await house.scratch.owner.execute(
+        "UPDATE seawall.device_bindings SET cookie_until = cookie_until - interval '601 s'"
+    )
+    assert await device.browser.me() == 200
+    await house.scratch.owner.execute("UPDATE seawall.device_bindings SET cookie_until = cookie_until - interval '5 s'")
+    assert await device.browser.me() == 401
 
 
 async def test_eight_refreshes_with_one_challenge(house: House, device: Device) -> None:

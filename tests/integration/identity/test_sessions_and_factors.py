@@ -125,7 +125,7 @@ async def test_enrolling_renews_the_token_and_ends_other_sessions(house: House, 
     assert len(set(recovery)) == 8
     stored = await house.scratch.owner.fetchrow("SELECT sealed FROM seawall.totp_factors WHERE user_id = $1", ann)
     assert app.totp.secret.encode() not in stored["sealed"]
-    codes = await house.scratch.owner.fetch("SELECT code_hash FROM seawall.totp_recovery_codes")
+    codes = await house.scratch.owner.fetch("SELECT code_hash FROM seawall.recovery_codes")
     assert len(codes) == 8
     assert all(len(row["code_hash"]) == 32 for row in codes)
     assert [e["change"] for e in await house.events("identity.factor")] == ["enrolled"]

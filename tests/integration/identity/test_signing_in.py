@@ -19,7 +19,7 @@ async def test_from_the_form_to_a_session(house: House, ann: UUID, tenant: UUID)
     token = await browser.sign_in("Ann@Example.com ", path="/auth/sign-in?provider=dev&next=/orders/7?a=1")
     me = (await browser.get("/auth/me", JSON)).json()
     assert (me["user_id"], me["tenant_id"], me["email"], me["aal"]) == (str(ann), str(tenant), "ann@example.com", 1)
-    assert me["memberships"] == [{"role": "owner", "scope_type": None, "scope_id": None}]
+    assert me["memberships"] == [{"role": "clerk", "scope_type": None, "scope_id": None}]
     rows = await house.scratch.owner.fetch(
         "SELECT token_hash, amr, octet_length(token_hash) AS n FROM seawall.sessions"
     )
@@ -38,7 +38,7 @@ async def test_from_the_form_to_a_session(house: House, ann: UUID, tenant: UUID)
 
 async def test_the_callback_ends_in_a_page_and_the_cookies_are_as_they_must_be(house: House, ann: UUID) -> None:
     browser = house.browser()
-    answer = await browser.log_in("ann@example.com", path="/auth/sign-in?next=/orders")
+    answer = await browser.log_in("ann@example.com", path="/auth/sign-in?provider=dev&next=/orders")
     landed = await browser.get(answer.headers["location"])
     assert "url=/orders" in landed.text
     session, transaction, known = landed.headers.get_list("set-cookie")

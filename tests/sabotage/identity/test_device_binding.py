@@ -34,6 +34,10 @@ import seawall.identity.devices.bindings as module
 async def revoke(tx, binding): pass
 module.revoke = revoke
 """
+EXCHANGEABLE = """
+import seawall.identity.clients.authorize_route as module
+module._recent = lambda principal: True
+"""
 NOT_OFFERED = """
 import seawall.identity.devices.instructions as module
 module.Offer.make = lambda self, response, session_id: None
@@ -49,6 +53,7 @@ module.Offer.make = lambda self, response, session_id: None
         pytest.param(ANY_CHALLENGE, id="any-challenge", marks=PROVE),
         pytest.param(AGAIN, id="a-proof-works-again", marks=PROVE),
         pytest.param(NOT_ENDED, id="a-wrong-key-ends-nothing", marks=PROVE),
+        pytest.param(EXCHANGEABLE, id="a-jar-buys-a-grant", marks=PROVE),
         pytest.param(NOT_OFFERED, id="never-offered", marks=PROVE),
     ],
 )

@@ -4,11 +4,11 @@ import pytest
 
 FORGETFUL = """
 import seawall.identity.totp as module
-real = module.Factors.prove
+real = module.TotpFactors.prove
 async def prove(self, tx, user_id, code):
     await tx.execute("UPDATE seawall.totp_factors SET last_step = 0 WHERE user_id = $1", user_id)
     return await real(self, tx, user_id, code)
-module.Factors.prove = prove
+module.TotpFactors.prove = prove
 """
 UNSEALED = """
 import seawall.identity.sealing as module

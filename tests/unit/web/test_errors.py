@@ -97,3 +97,12 @@ def test_database_errors_by_class() -> None:
 def test_debug_mode_stops_the_start(tmp_path) -> None:
     with pytest.raises(Refused, match="debug"):
         web.include(FastAPI(debug=True), settings=Settings(root=tmp_path))
+
+
+async def test_who_owes_a_second_factor_comes_back_from_proving_it(wall) -> None:
+    app, _ = wall
+    sent = await ask(app, "/owes?page=2", headers={**COOKIE, **HTML})
+    assert (sent.status, sent.header("location")) == (303, "/auth/second-factor?next=/owes%3Fpage%3D2")
+    told_as_data = await ask(app, "/owes?page=2", headers=COOKIE)
+    assert (told_as_data.status, told_as_data.json()["code"]) == (403, "second-factor-required")
+    assert told_as_data.json()["second_factor"] == "/auth/second-factor"

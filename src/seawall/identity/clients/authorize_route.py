@@ -1,13 +1,15 @@
 """`/oauth/authorize`: a person, signed in in a browser, lets a client act for them, or does not.
 
 Asked every time and remembered never: a client that asks is one that has lost its refresh token, and a page that nobody
-has to look at is what consent phishing lives on (RFC 9700 §4.10).
+has to look at is what consent phishing lives on (RFC 9700 §4.10). And only soon after a sign-in or a second factor: a
+grant lives for weeks under a key of whoever asks, so a cookie stolen for minutes must not be enough to get one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,15 +18,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from seawall.audit import append_as
+from seawall.core.clock import now
 from seawall.core.decisions import passage_of, self_service
 from seawall.core.errors import BadRequest
 from seawall.core.events import ClientGrant
 from seawall.core.scope import Principal
 from seawall.identity.clients.codes import FIELDS, CodeRequest, issue_code
 from seawall.identity.clients.endpoint import form_of, given_once
-from seawall.identity.clients.refusals import OAuthError
+from seawall.identity.clients.refusals import OAuthError, RecentSignInRequired
 from seawall.identity.clients.registry import LOOPBACK, Client
-from seawall.identity.desk import data, page, wants_html
+from seawall.identity.desk import data, onward, page, wants_html
+from seawall.identity.sign_in import RECENT_SIGN_IN_S
 
 if TYPE_CHECKING:
     from seawall.identity.clients import Clients
@@ -62,6 +66,8 @@ class AuthorizeRoutes:
     async def show(self, request: Request, principal: Self) -> Response:
         """The consent page, which says who lets whom do what."""
         asked = self._asked(request, request.url.query)
+        if not _is_fresh(principal):
+            return _sign_in_again(request, asked)
         try:
             if asked.query.get("prompt") == "none":
                 raise OAuthError("consent_required", "The person is asked every time.")
@@ -91,6 +97,8 @@ class AuthorizeRoutes:
         except OAuthError as error:
             raise BadRequest(error.description) from None
         asked = self._asked(request, urlencode({name: value for name, value in form.items() if name in FIELDS}))
+        if not _is_fresh(principal):
+            return _sign_in_again(request, asked)
         try:
             code_request = CodeRequest.parse(
                 asked.query, client_id=asked.client.id, redirect_uri=asked.redirect_uri, issuer=asked.issuer
@@ -140,6 +148,19 @@ class AuthorizeRoutes:
             await append_as(
                 tx, [event], tenant_id=principal.tenant_id, user_id=principal.user_id, session_id=principal.session_id
             )
+
+
+def _is_fresh(principal: Principal) -> bool:
+    """Whether the person has just proved who they are. A session in doubt counts as authenticated long ago."""
+    proved = (principal.assurance.authenticated_at, principal.assurance.second_factor_at)
+    return now() - max(at for at in proved if at is not None) <= timedelta(seconds=RECENT_SIGN_IN_S)
+
+
+def _sign_in_again(request: Request, asked: Asked) -> Response:
+    if not wants_html(request):
+        raise RecentSignInRequired("Letting an app in needs a sign-in of the last five minutes.")
+    here = f"{PATH}?{urlencode(dict(asked.query))}"
+    return onward(f"/auth/sign-in?{urlencode({'fresh': '1', 'next': here})}")
 
 
 def _place(uri: str) -> str:

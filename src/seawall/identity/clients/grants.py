@@ -59,12 +59,18 @@ class AdmissionKey:
 async def begin_grant(
     tx: Any, admission: AdmissionKey, timeouts: IdentitySection, *, session_id: UUID, client_id: str, jkt: str | None
 ) -> Grant | None:
-    """A grant with the person, tenant and assurance of a browser session; None when that has ended meanwhile."""
+    """A grant with the person, tenant and assurance of a browser session; None when that has ended meanwhile.
+
+    A second factor from before the session came into doubt does not count, as admission has it.
+    """
     grant_id = await tx.fetchval("SELECT uuidv7()")
     row = await tx.fetchrow(
         """INSERT INTO seawall.sessions (id, kind, client_id, token_hash, user_id, tenant_id, aal, amr,
              authenticated_at, second_factor_at, epoch, idle_timeout_s, expires_at)
-           SELECT $1, 'client', $2, $3, s.user_id, s.tenant_id, s.aal, s.amr, s.authenticated_at, s.second_factor_at,
+           SELECT $1, 'client', $2, $3, s.user_id, s.tenant_id,
+             CASE WHEN s.doubted_at > coalesce(s.second_factor_at, '-infinity') THEN 1 ELSE s.aal END, s.amr,
+             s.authenticated_at,
+             CASE WHEN s.doubted_at > s.second_factor_at THEN NULL ELSE s.second_factor_at END,
              u.epoch, $5, now() + make_interval(secs => $6)
            FROM seawall.sessions s
            JOIN seawall.users u ON u.id = s.user_id AND u.epoch = s.epoch AND u.disabled_at IS NULL
@@ -81,6 +87,14 @@ async def begin_grant(
     if row is None:
         return None
     await tx.execute("INSERT INTO seawall.client_grants (id, jkt) VALUES ($1, $2)", grant_id, jkt)
+    # Without the provider's `sid`: signing out of one browser there ends no program here, "end all of this person's
+    # sessions" does (OpenID Connect Back-Channel Logout §2.7 leaves what was consented to for later alone).
+    await tx.execute(
+        """INSERT INTO seawall.provider_sessions (session_id, issuer, subject)
+           SELECT $1, issuer, subject FROM seawall.provider_sessions WHERE session_id = $2""",
+        grant_id,
+        session_id,
+    )
     grant = Grant(grant_id, row["user_id"], row["tenant_id"], client_id, row["epoch"], jkt, 0)
     await tx.execute(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'too-many'

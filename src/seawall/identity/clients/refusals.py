@@ -51,6 +51,14 @@ class PersonOnly(Forbidden):
     title = "Only a person in a browser can do this"
 
 
+class RecentSignInRequired(Problem):
+    """Signed in, but too long ago to let an app in: a stolen cookie must not become a grant that outlives it."""
+
+    status: ClassVar[int] = 401
+    code: ClassVar[str] = "recent-sign-in-required"
+    title: ClassVar[str] = "Sign in again first"
+
+
 class TokenRefused(Problem):
     """The one answer to an access token that does not count, whatever is wrong with it (ASVS 9.1)."""
 

@@ -17,6 +17,10 @@ from seawall.core.ids import new_token, token_hash
 
 OVERLAP_S = 30
 """How long the cookie before the newest is still taken: requests that left the browser with it may arrive late."""
+LATENCY_S = 5
+"""A browser counts Max-Age from when the answer arrived. Without this, what it sends in its cookie's last moment is
+refused.
+"""
 SWEEP_MAX = 200
 
 
@@ -58,7 +62,7 @@ async def bind(
         algorithm,
         orjson.dumps(public_key).decode(),
         token_hash(cookie),
-        lifetime_s,
+        lifetime_s + LATENCY_S,
         grace_s,
     )
     return None if bound is None else Earned(name, cookie, 0)
@@ -92,7 +96,7 @@ async def rotate(tx: Any, binding: Binding, *, lifetime_s: int) -> Earned | None
         binding.session_id,
         binding.generation,
         token_hash(cookie),
-        lifetime_s,
+        lifetime_s + LATENCY_S,
         OVERLAP_S,
     )
     return None if generation is None else Earned(binding.name, cookie, generation)

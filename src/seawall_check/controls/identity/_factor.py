@@ -55,9 +55,10 @@ class Authenticator:
 
 
 async def forget_factor(target: Target, persona: Persona) -> None:
-    """Take away what an earlier run left on the scratch database: the persona's factor, and counted guesses."""
+    """Take away what an earlier run left on the scratch database: the persona's factors, and counted guesses."""
     async with target.db_owner() as db:
-        await db.execute("DELETE FROM seawall.totp_factors WHERE user_id = $1::uuid", persona.user_id)
+        for table in ("totp_factors", "passkeys", "recovery_codes"):
+            await db.execute(f"DELETE FROM seawall.{table} WHERE user_id = $1::uuid", persona.user_id)
         await db.execute("DELETE FROM seawall.throttles")
 
 

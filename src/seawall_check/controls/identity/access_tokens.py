@@ -16,6 +16,7 @@ How to fix
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import json
 import secrets
@@ -30,7 +31,7 @@ import httpx2
 from seawall_check.control import Control
 from seawall_check.controls.identity._api import signed_in, somebody
 from seawall_check.errors import Unproven
-from seawall_check.probes.oauth import JSON, Api, Key, b64, claims_of, dumps, header_of
+from seawall_check.probes.oauth import JSON, Api, Asking, Key, b64, claims_of, dumps, header_of
 from seawall_check.target import Target
 from seawall_check.trial import Trial
 
@@ -63,9 +64,26 @@ async def check(target: Target, trial: Trial) -> None:
     await _forged(trial, api, me)
     await _claims(target, trial, api, me)
     await _proofs(trial, api, me)
+    await _stale(target, trial, api, browser)
     cookie = {"Cookie": f"{target.sign_in.session_cookie}={target.session_token(browser)}"}
     trial.allow("the cookie alone", await target.anonymous().get(me, headers={**JSON, **cookie}), of="both")
     trial.refuse("a cookie beside a token", await api.get(me, headers=cookie), statuses={400, 401}, of="both")
+
+
+async def _stale(target: Target, trial: Trial, api: Api, browser: httpx2.AsyncClient) -> None:
+    """A stolen cookie: its person signed in an hour ago. A grant from it would outlive it by weeks."""
+    token = hashlib.sha256(target.session_token(browser).encode()).digest()
+    aged = "UPDATE seawall.sessions SET authenticated_at = authenticated_at - make_interval(hours => $2)"
+    trial.allow("a person who has just signed in lets an app in", "tokens were given", ok=True, of="stale")
+    async with target.db_owner() as db:
+        await db.execute(f"{aged} WHERE token_hash = $1", token, 1)
+        try:
+            answer = (await Asking(api).consent(browser)).keys()
+        except Unproven as refused:
+            answer = {str(refused): ""}.keys()
+        await db.execute(f"{aged} WHERE token_hash = $1", token, -1)
+    given = ", ".join(sorted(answer))
+    trial.refuse("with a session of an hour ago", given, ok="code" not in answer, expected="no code", of="stale")
 
 
 async def _said(target: Target, trial: Trial, api: Api) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl, urlsplit
+
 from tests.integration.identity.conftest import HTML, JSON, ORIGIN, Browser, House
 from tests.support.clients import WEB, api_of, last_event
 
@@ -23,7 +25,7 @@ async def test_the_page_says_who_lets_whom_do_what(house: House, browser: Browse
     asking = Asking(api_of(house))
     shown = await browser.http.get("/oauth/authorize", params=asking.query(), headers=HTML)
     assert shown.status_code == 200, shown.text
-    for words in ("Command &lt;line&gt;", "ann@example.com", "owner", "a program on this computer"):
+    for words in ("Command &lt;line&gt;", "ann@example.com", "clerk", "a program on this computer"):
         assert words in shown.text
     assert "<line>" not in shown.text
     as_data = await browser.http.get("/oauth/authorize", params=asking.query(), headers=JSON)
@@ -99,3 +101,48 @@ async def test_a_form_from_elsewhere_agrees_to_nothing(house: House, browser: Br
     data = {**Asking(api_of(house)).query(), "decision": "allow"}
     headers = {**HTML, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     assert (await browser.http.post("/oauth/authorize", data=data, headers=headers)).status_code == 403
+
+
+async def test_only_soon_after_a_sign_in(house: House, browser: Browser) -> None:
+    """A cookie that was stolen an hour after its sign-in gets no grant, which would outlive it by weeks."""
+    asking = Asking(api_of(house))
+    assert "code" in await asking.consent(browser.http)
+    await house.scratch.owner.execute("UPDATE seawall.sessions SET authenticated_at = now() - interval '10 minutes'")
+    shown = await browser.http.get("/oauth/authorize", params=asking.query(), headers=HTML)
+    again = urlsplit(shown.headers["location"])
+    query = dict(parse_qsl(again.query))
+    assert (shown.status_code, again.path, query["fresh"]) == (303, "/auth/sign-in", "1")
+    assert dict(parse_qsl(urlsplit(query["next"]).query)) == asking.query()
+    posted = await browser.post("/oauth/authorize", data={**asking.query(), "decision": "allow"})
+    assert posted.headers["location"].startswith("/auth/sign-in?fresh=1&next=")
+    as_data = await browser.http.get("/oauth/authorize", params=asking.query(), headers=JSON)
+    assert (as_data.status_code, as_data.json()["code"]) == (401, "recent-sign-in-required")
+    await house.scratch.owner.execute("UPDATE seawall.sessions SET second_factor_at = now(), aal = 2")
+    assert "code" in await asking.consent(browser.http)  # a fresh second factor will do as well
+
+
+async def test_a_session_in_doubt_gives_no_second_factor(house: House, browser: Browser) -> None:
+    api = api_of(house)
+    asking = Asking(api)
+    await house.scratch.owner.execute("UPDATE seawall.sessions SET second_factor_at = now(), aal = 2")
+    code = (await asking.consent(browser.http))["code"]
+    await house.scratch.owner.execute("UPDATE seawall.sessions SET doubted_at = now() + interval '1 second'")
+    assert (await api.redeem(code, asking.verifier)).status_code == 200
+    row = await house.scratch.owner.fetchrow("SELECT aal, second_factor_at FROM seawall.sessions WHERE kind = 'client'")
+    assert tuple(row) == (1, None)
+
+
+async def test_a_grant_needs_a_sign_in_of_the_last_minutes(house: House, browser: Browser) -> None:
+    """Else who copied a cookie jar would turn its minutes into a grant of months."""
+    asking = Asking(api_of(house))
+    await house.scratch.owner.execute("UPDATE seawall.sessions SET authenticated_at = now() - interval '6 minutes'")
+    shown = await browser.http.get("/oauth/authorize", params=asking.query(), headers=HTML)
+    assert (shown.status_code, shown.headers["location"][:44]) == (303, "/auth/sign-in?fresh=1&next=%2Foauth%2Fauthor")
+    for headers, status in ((HTML, 303), (JSON, 401)):
+        decided = await browser.post("/oauth/authorize", headers=headers, data=asking.query() | {"decision": "allow"})
+        assert decided.status_code == status
+        assert "code=" not in decided.headers.get("location", "") + decided.text
+    assert await house.scratch.owner.fetchval("SELECT count(*) FROM seawall.authorization_codes") == 0
+    # and whoever can sign in comes back to the same page
+    await browser.sign_in("ann@example.com", path=shown.headers["location"].replace("?", "?provider=dev&"))
+    assert "code" in await asking.consent(browser.http)

@@ -12,6 +12,7 @@ from tests.integration.identity.conftest import JSON, Browser, House
 from tests.support.clients import CLI, TABS, api_of, last_event, refused
 
 from seawall.core.errors import Refused
+from seawall.identity.logout import LogoutToken, end_provider_sessions
 from seawall.identity.resealing import Resealer
 from seawall.identity.sealing import Seal, head_of
 from seawall_check.probes.oauth import Api, claims_of, granted, header_of
@@ -46,6 +47,26 @@ async def test_signing_out_everywhere(browser: Browser, api: Api) -> None:
 async def test_signing_out_here_leaves_clients_alone(browser: Browser, api: Api) -> None:
     await browser.post("/auth/sign-out")
     assert (await api.get("/auth/me")).status_code == 200
+
+
+async def test_a_provider_ends_everything_of_a_person(house: House, browser: Browser, ann: UUID) -> None:
+    """Its logout of one browser leaves programs alone; that of the person, as when somebody leaves the company, not."""
+    async with house.scratch.database.identity() as tx:
+        await tx.execute(
+            """INSERT INTO seawall.provider_sessions (session_id, issuer, subject, sid)
+               SELECT id, 'https://idp.example', 'ann', 'one' FROM seawall.sessions WHERE user_id = $1
+               ON CONFLICT (session_id) DO NOTHING""",
+            ann,
+        )
+    row = await house.scratch.owner.fetchrow("SELECT issuer, subject, sid FROM seawall.provider_sessions")
+    api = await granted(browser.http, api_of(house))
+    for token, ended, status in (
+        (LogoutToken(row["issuer"], row["subject"], "one", "t1"), row["sid"] == "one", 200),
+        (LogoutToken(row["issuer"], row["subject"], None, "t2"), True, 401),
+    ):
+        async with house.scratch.database.identity() as tx:
+            assert (await end_provider_sessions(tx, token) > 0) is ended
+        assert (await api.get("/auth/me")).status_code == status
 
 
 async def test_revoking_one_access_token(house: House, browser: Browser) -> None:

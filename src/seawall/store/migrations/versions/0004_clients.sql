@@ -112,7 +112,8 @@ BEGIN
     UPDATE seawall.client_grants g SET used = true
     WHERE g.id = live.id AND g.generation = admit_grant.generation AND NOT g.used;
     RETURN QUERY SELECT live.user_id, live.tenant_id, live.id, live.aal, live.authenticated_at, live.second_factor_at,
-                        live.memberships, seawall.mint(live.tenant_id, live.user_id, live.id, 'session');
+                        live.memberships,
+                        seawall.mint_for_session(live.tenant_id, live.user_id, live.id, live.aal, live.memberships);
 END $$;
 
 -- True once for each proof. Swept as it grows: about four expired rows go for each one that comes.

@@ -80,7 +80,7 @@ BEGIN
     JOIN seawall.users u ON u.id = s.user_id AND u.epoch = s.epoch AND u.disabled_at IS NULL
     JOIN seawall.tenants t ON t.id = s.tenant_id AND t.suspended_at IS NULL
     LEFT JOIN seawall.device_bindings b ON b.session_id = s.id
-    WHERE s.token_hash = hash AND s.revoked_at IS NULL AND s.expires_at > now()
+    WHERE s.token_hash = hash AND s.kind = 'browser' AND s.revoked_at IS NULL AND s.expires_at > now()
       AND s.last_seen_at > now() - make_interval(secs => s.idle_timeout_s)
       AND ((b.enforced_from <= now()) IS NOT TRUE
            OR b.cookie_hash = device AND b.cookie_until > now()
@@ -99,7 +99,7 @@ BEGIN
         second_factor_at := NULL;
         IF doubted_at > begun_at THEN authenticated_at := 'epoch'; END IF;
     END IF;
-    context := seawall.mint(tenant_id, user_id, session_id, 'session');
+    context := seawall.mint_for_session(tenant_id, user_id, session_id, aal, memberships);
     RETURN NEXT;
 END $$;
 GRANT EXECUTE ON FUNCTION seawall.admit(bytea, bytea) TO seawall_app;

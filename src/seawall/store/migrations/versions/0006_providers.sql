@@ -18,7 +18,8 @@ CREATE INDEX logout_tokens_seen_expiry ON seawall.logout_tokens_seen (expires_at
 
 ALTER TABLE seawall.sign_in_transactions DROP CONSTRAINT sign_in_transactions_purpose_check;
 ALTER TABLE seawall.sign_in_transactions ADD CONSTRAINT sign_in_transactions_purpose_check
-    CHECK (purpose IN ('callback', 'tenant', 'link') AND (purpose = 'callback') = (user_id IS NULL));
+    CHECK (purpose IN ('callback', 'tenant', 'link', 'passkey')
+           AND (purpose IN ('callback', 'passkey')) = (user_id IS NULL));
 
 -- Ended sessions go in the end, a few at each sign-in.
 GRANT DELETE ON seawall.sessions TO seawall_identity;

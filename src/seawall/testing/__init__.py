@@ -9,7 +9,8 @@
         order = shop.client("harbour.courier").get("/api/deliveries").json()[0]
         assert "card_last4" not in order
 
-Nothing is mocked: the sign-in is the OIDC flow, the database is PostgreSQL, the walls are up.
+Nothing is mocked: the sign-in is the OIDC flow, the database is PostgreSQL, the walls are up. Whose role demands a
+second factor proves one, with a passkey that lives in this process.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from typing import Any
 
 import httpx2
 
+from seawall.testing.authenticator import Authenticator
+
 READY_TIMEOUT_S = 60
 
 
@@ -40,6 +43,7 @@ class RunningApp:
     base_url: str
     target: dict[str, Any]
     _clients: dict[str, httpx2.Client] = field(default_factory=dict)
+    _passkeys: dict[str, Authenticator] = field(default_factory=dict)
 
     @property
     def personas(self) -> dict[str, dict[str, Any]]:
@@ -55,7 +59,38 @@ class RunningApp:
         return self._clients[persona]
 
     def sign_in(self, persona: str) -> httpx2.Client:
-        """A new session for a persona, through the development provider's form."""
+        """A new session for a persona, through the development provider's form, with the second factor if the role
+        demands one. (Enrolling it, at the first time, ends the sessions that the persona had.)
+        """
+        client = self.half_sign_in(persona)
+        if self.personas[persona]["role"] in self.target["sign_in"]["privileged_roles"]:
+            if persona in self._passkeys:
+                self.confirm(persona, client, self.target["sign_in"]["passkeys"]["prove"])
+            else:
+                self.enrol(persona, client)
+        return client
+
+    def enrol(self, persona: str, client: httpx2.Client) -> None:
+        """Enrol a passkey for a persona with a client of theirs that has just signed in; their other sessions end."""
+        routes = self.target["sign_in"]["passkeys"]
+        passkey = self._passkeys[persona] = Authenticator(self.base_url)
+        options = _good(client.get(routes["enrol"])).json()["options"]
+        _good(client.post(routes["add"], json={"credential": passkey.create(options), "name": "Tests"}))
+
+    def confirm(self, persona: str, client: httpx2.Client, address: str) -> None:
+        """Prove with the persona's passkey what `address` asks for, such as the `step_up` of a 401's problem."""
+        options = _good(client.get(address)).json()["options"]
+        _good(client.post(address, json={"credential": self._passkeys[persona].get(options)}))
+
+    def forget(self, persona: str) -> None:
+        """Drop a persona's kept client and passkey, as after the app has forgotten their factors."""
+        self._passkeys.pop(persona, None)
+        client = self._clients.pop(persona, None)
+        if client is not None:
+            client.close()
+
+    def half_sign_in(self, persona: str) -> httpx2.Client:
+        """A new session that has proved login and password only."""
         known = self.personas[persona]
         client = self._new_client()
         start = self.target["sign_in"]
@@ -81,6 +116,12 @@ class RunningApp:
             headers={"Origin": self.base_url, "Accept": "application/json"},
             timeout=20,
         )
+
+
+def _good(response: httpx2.Response) -> httpx2.Response:
+    if not response.is_success:
+        raise AssertionError(f"{response.request.url.path} says {response.status_code}: {response.text[:300]}")
+    return response
 
 
 class _Form(HTMLParser):

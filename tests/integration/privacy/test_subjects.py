@@ -1,0 +1,131 @@
+"""A person's copy, and being forgotten: everything of one person, nothing of another, and the log stays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.orm import Mapped
+from tests.support.sealed import Guest, Hotel, hotel
+
+from seawall.audit import append
+from seawall.core.errors import Refused
+from seawall.core.events import Erasure, Grant
+from seawall.privacy.subjects import copy_of, erase_in, personal_map
+from seawall.store.models import Tenanted, object_id
+from seawall.store.sealed import Sealed, sealed_models
+
+
+@pytest.fixture(scope="module")
+async def house(embedded_directory: Path) -> AsyncIterator[Hotel]:
+    async with hotel(embedded_directory) as made:
+        yield made
+
+
+async def test_a_copy_is_everything_of_one_person_in_plain_text(house: Hotel) -> None:
+    ada = await house.put(name="Ada Quill", phone="+1 555 0100", born=date(1990, 5, 1), likes={"tea": True})
+    await house.put(name="Ben Marsh")
+    lease = await house.lease()
+    copied = await copy_of(lease, ada, personal_map([Guest]))
+    await lease.rollback()
+    [row] = copied["sealed_guests"]
+    assert (row["name"], row["phone"], row["likes"], row["room"]) == ("Ada Quill", "+1 555 0100", {"tea": True}, "7")
+    assert "phone_blind" not in row
+    other = await house.lease(house.beta)
+    assert await copy_of(other, ada, personal_map([Guest])) == {"sealed_guests": []}
+    await other.rollback()
+
+
+async def test_the_erased_is_empty_and_found_no_more_and_the_neighbour_is_as_before(house: Hotel) -> None:
+    ada = await house.put(name="Ada Quill", phone="+1 555 0101", born=date(1990, 5, 1), photo=b"\x00face")
+    ben = await house.put(name="Ben Marsh", phone="+1 555 0102")
+    before = await house.envelope(ben)
+    lease = await house.lease()
+    assert await erase_in(lease, ada, personal_map([Guest])) == 1
+    await lease.commit()
+    lease = await house.lease()
+    session: Any = await lease.session()
+    row = await session.get(Guest, (house.alpha.tenant_id, ada))
+    assert (row.name, row.phone, row.born, row.photo, row.likes, row.room) == ("", "", None, b"", None, "7")
+    await lease.rollback()
+    assert await house.envelope(ben) == before
+
+
+async def test_by_their_own_request_a_person_becomes_nobody_and_the_log_stays(house: Hotel) -> None:
+    scratch, tenant = house.scratch, house.alpha.tenant_id
+    person = await scratch.person(tenant, "customer", email="cora@example.com")
+    who = await admitted(house, person, tenant)
+    await scratch.owner.execute(
+        "INSERT INTO seawall.identities (issuer, subject, user_id) VALUES ('https://idp.example', 'cora', $1)", person
+    )
+    before = await scratch.owner.fetch("SELECT id, body::text FROM seawall.audit_events ORDER BY id")
+    lease = await house.lease(who)
+    about = (await lease.fetchrow("SELECT seawall.about_me()::text AS about"))["about"]
+    assert "cora@example.com" in about
+    assert (await lease.fetchrow("SELECT seawall.forget_me() AS gone"))["gone"] is True
+    revoked = Grant(user_id=str(person), role="customer", change="revoked")
+    await append(lease, [revoked, Erasure(user_id=str(person), rows=0, gone=True)])
+    await lease.commit()
+    row = await scratch.owner.fetchrow("SELECT * FROM seawall.users WHERE id = $1", person)
+    assert (row["email"], row["name"]) == (f"erased-{person}@erased.invalid", "")
+    assert row["disabled_at"] is not None
+    for table in ("identities", "sessions", "memberships"):
+        assert await scratch.owner.fetchval(f"SELECT count(*) FROM seawall.{table} WHERE user_id = $1", person) == 0
+    after = await scratch.owner.fetch("SELECT id, body::text FROM seawall.audit_events ORDER BY id")
+    assert after[: len(before)] == before
+    assert "cora" not in "".join(event["body"] for event in after)
+
+
+async def test_who_belongs_elsewhere_too_is_forgotten_here_only(house: Hotel) -> None:
+    scratch, here, there = house.scratch, house.alpha.tenant_id, house.beta.tenant_id
+    person = await scratch.person(here, "customer", email="dan@example.com")
+    async with scratch.owner.transaction():
+        await scratch.owner.execute(
+            "INSERT INTO seawall.memberships (tenant_id, user_id, role) VALUES ($1, $2, 'customer')", there, person
+        )
+        await scratch.owner.execute(
+            "SELECT seawall.audit_append_as($1, NULL, NULL, $2)", there, ['{"kind":"access.grant","outcome":"success"}']
+        )
+    lease = await house.lease(await admitted(house, person, here))
+    assert (await lease.fetchrow("SELECT seawall.forget_me() AS gone"))["gone"] is False
+    await append(lease, [Grant(user_id=str(person), role="customer", change="revoked")])
+    await lease.commit()
+    assert await scratch.owner.fetchval("SELECT email FROM seawall.users WHERE id = $1", person) == "dan@example.com"
+    assert (await admitted(house, person, there)).tenant_id == there
+
+
+async def admitted(house: Hotel, person: UUID, tenant: UUID) -> Any:
+    from seawall.core.ids import token_hash
+
+    principal = await house.scratch.database.admit(token_hash(await house.scratch.session(person, tenant)))
+    assert principal is not None
+    return principal
+
+
+def test_a_model_that_does_not_say_whose_data_it_holds_does_not_start() -> None:
+    kept = set(sealed_models)
+    try:
+
+        class Silent(Tenanted):
+            __tablename__ = "silent_people"
+            id: Mapped[UUID] = object_id()
+            name: Mapped[Sealed[str]]
+
+        with pytest.raises(Refused, match="Silent has sealed columns and does not say whose"):
+            personal_map([Silent])
+
+        class Stubborn(Tenanted):
+            __tablename__ = "stubborn_people"
+            __subject__ = "id"
+            id: Mapped[UUID] = object_id()
+            born: Mapped[Sealed[date]]
+
+        with pytest.raises(Refused, match="cannot be erased"):
+            personal_map([Stubborn])
+    finally:
+        sealed_models.clear()
+        sealed_models.update(kept)

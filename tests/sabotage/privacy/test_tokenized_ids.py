@@ -1,0 +1,29 @@
+"""One name for all services, and names that follow from the id."""
+
+import pytest
+
+JOINED = """
+CREATE OR REPLACE FUNCTION seawall.pseudonym(service text, subject uuid) RETURNS text
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT seawall.pseudonym_in(seawall.tenant_id(), 'everybody', subject)
+$$
+"""
+DERIVED = """
+CREATE OR REPLACE FUNCTION seawall.pseudonym(service text, subject uuid) RETURNS text
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT 'p_' || encode(sha256(convert_to(service || ':' || subject::text, 'UTF8')), 'hex')
+$$
+"""
+AS_IT_WAS = """
+CREATE OR REPLACE FUNCTION seawall.pseudonym(service text, subject uuid) RETURNS text
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT seawall.pseudonym_in(seawall.tenant_id(), service, subject)
+$$
+"""
+
+
+@pytest.mark.parametrize(
+    "sql", [pytest.param(JOINED, id="joined"), pytest.param(DERIVED, id="derived", marks=pytest.mark.prove)]
+)
+async def test_names_that_can_be_joined(sabotage, sql: str) -> None:
+    await sabotage("privacy/tokenized-ids", sql=sql, undo_sql=AS_IT_WAS, trips={"privacy/tokenized-ids"})
