@@ -198,4 +198,4 @@ def _following(loader: Loader[Any], tenant_id: UUID, key: Any | None) -> tuple[s
     if key is not None:
         statement = statement.where(loader.identity_column > key)
     page = compiled(statement.order_by(loader.identity_column).limit(PAGE_ROWS))
-    return page.sql, *page.arguments()
+    return page.sql, page.arguments()

@@ -47,7 +47,7 @@ async def export(
 ) -> int:
     """Write the newest `limit` recorded decisions of an app, whose models are imported; gives how many lines.
 
-    Decisions on actions with a context of their own (amounts, say) are left out: the log does not hold it. So are lists,
+    Decisions on actions with a context of their own (amounts, say) are left out, as the log does not hold it; lists too,
     and objects that are no longer there.
 
     Raises:
