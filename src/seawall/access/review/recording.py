@@ -47,8 +47,8 @@ async def export(
 ) -> int:
     """Write the newest `limit` recorded decisions of an app, whose models are imported; gives how many lines.
 
-    Decisions on actions with a context of their own (amounts, say) are left out, as the log does not hold it; lists too,
-    and objects that are no longer there.
+    Left out are decisions on actions with a context of their own (amounts, say), which the log does not hold; lists; and
+    objects that are no longer there.
 
     Raises:
         Refused: the file cannot be written, or the policies do not hold.
