@@ -47,7 +47,7 @@ async def export(
 ) -> int:
     """Write the newest `limit` recorded decisions of an app, whose models are imported; gives how many lines.
 
-    Left out are decisions on actions with a context of their own (amounts, say), which the log does not hold; lists; and
+    Left out are decisions on actions with a context of their own (amounts, say), which the log lacks; lists; and
     objects that are no longer there.
 
     Raises:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seawall_check.errors import Unproven
 from seawall_check.start import NOT_COPIED
 from seawall_check.target import Target
 
 SCHEMA = "schema.cedarschema"
-COMMAND_TIMEOUT_S = 240.0
+COMMAND_TIMEOUT_S = 420.0
 AT_ONCE = 2
 
 
@@ -48,7 +49,11 @@ class Trees:
         return copy
 
     async def policy(self, tree: Path, *arguments: str) -> Run:
-        """`seawall policy …` in a tree, with the environment that the app was started with."""
+        """`seawall policy …` in a tree, with the environment that the app was started with.
+
+        Raises:
+            Unproven: it took too long.
+        """
         beside = Path(sys.executable).parent / "seawall"
         command = str(beside) if beside.is_file() else "seawall"
         environment = os.environ | dict(self._target.change.env)
@@ -69,7 +74,7 @@ class Trees:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-                return Run(-1, {}, f"it took longer than {COMMAND_TIMEOUT_S:.0f} s")
+                raise Unproven(f"seawall policy {arguments[0]} took longer than {COMMAND_TIMEOUT_S:.0f} s") from None
         return Run(process.returncode or 0, _json(out), (out + err).decode("utf-8", "replace"))
 
 
