@@ -34,7 +34,10 @@ import asyncpg
 
 from seawall.development.database import DevelopmentDatabase, development_database
 from seawall.development.seeding import Sow
+from seawall.development.vault import DevelopmentVault, development_vault
+from seawall.privacy import keyring
 from seawall.scaffold import new
+from seawall.secrets import include as secrets_of
 from seawall.settings import load
 from seawall.store.database import Database
 from seawall.store.migrate import AppTables
@@ -49,13 +52,23 @@ ORDERS = 50_000
 PORT = 9177
 TOKEN = secrets.token_urlsafe(32)
 
+BARE_SQL = """
+CREATE SCHEMA bare;
+CREATE TABLE bare.orders (LIKE app.orders);
+ALTER TABLE bare.orders ALTER recipient TYPE text USING 'Ava Stone', ALTER address TYPE text USING '1 Garden Walk',
+                        ALTER phone TYPE text USING '+1 555 0100';
+INSERT INTO bare.orders ({columns}) SELECT {plain} FROM app.orders;
+ALTER TABLE bare.orders ADD PRIMARY KEY (tenant_id, id);
+"""
+"""What goes without protection has its addresses in plain text."""
+
 ASSEMBLED_SQL = """
 CREATE SCHEMA assembled;
 CREATE TABLE assembled.users (id uuid PRIMARY KEY, tenant_id uuid NOT NULL, roles jsonb NOT NULL, venues jsonb NOT
 NULL); CREATE TABLE assembled.sessions (token_hash bytea PRIMARY KEY, user_id uuid NOT NULL REFERENCES assembled.users,
                                  expires_at timestamptz NOT NULL);
-CREATE TABLE assembled.orders (LIKE app.orders);
-INSERT INTO assembled.orders SELECT * FROM app.orders;
+CREATE TABLE assembled.orders (LIKE bare.orders);
+INSERT INTO assembled.orders SELECT * FROM bare.orders;
 ALTER TABLE assembled.orders ADD PRIMARY KEY (tenant_id, id), ENABLE ROW LEVEL SECURITY;
 CREATE TABLE assembled.order_lines (LIKE app.order_lines);
 INSERT INTO assembled.order_lines SELECT * FROM app.order_lines;
@@ -85,13 +98,15 @@ class Measured:
 class Stage:
     folder: Path
     database: DevelopmentDatabase
+    vault: DevelopmentVault
     tenant: str
     order: str
 
 
-async def prepare(folder: Path, database: DevelopmentDatabase) -> Stage:
+async def prepare(folder: Path, database: DevelopmentDatabase, vault: DevelopmentVault) -> Stage:
     """The restaurant's tables and seed, 50,000 more orders, one manager's session, and the assembled app's tables."""
     await database.create()
+    await vault.give_passwords(database)
     sys.path.insert(0, str(folder))
     import models
     import seed as restaurant
@@ -100,7 +115,12 @@ async def prepare(folder: Path, database: DevelopmentDatabase) -> Stage:
     owner = await asyncpg.connect(database.owner_url)
     pools = await Database.open(database.url(APP), database.url(IDENTITY), size=2)
     sow = Sow(owner, pools)
-    await restaurant.seed(sow)
+    os.environ.update(database.environment() | vault.environment())
+    given = secrets_of(load(folder))
+    assert given.vault is not None
+    async with given.running(), keyring(database.url(APP), given.vault.transit, listening=False) as ring:
+        pools.use(ring)
+        await restaurant.seed(sow)
     await pools.close()
     manager = next(p for p in sow.personas.values() if p.role == "manager" and p.objects.get("order_id"))
     order = manager.objects["order_id"][0]
@@ -116,6 +136,10 @@ async def prepare(folder: Path, database: DevelopmentDatabase) -> Stage:
         " SELECT sha256($1), id, $3, epoch, 86400, now() + interval '1 day' FROM seawall.users WHERE id = $2",
         TOKEN.encode(), manager.user_id, manager.tenant_id,
     )  # fmt: skip
+    said = {"recipient": "'Ava Stone'", "address": "'1 Garden Walk'", "phone": "'+1 555 0100'"}
+    every = [c.name for c in models.Order.__table__.columns]
+    plain = ", ".join(said.get(name, name) for name in every)
+    await owner.execute(BARE_SQL.format(columns=", ".join(every), plain=plain))
     await owner.execute(ASSEMBLED_SQL)
     await owner.execute(
         "INSERT INTO assembled.users SELECT $1, $2, '[\"manager\"]',"
@@ -128,13 +152,13 @@ async def prepare(folder: Path, database: DevelopmentDatabase) -> Stage:
     )  # fmt: skip
     await owner.execute("VACUUM ANALYZE")
     await owner.close()
-    return Stage(folder, database, str(manager.tenant_id), order)
+    return Stage(folder, database, vault, str(manager.tenant_id), order)
 
 
 @contextmanager
 def serving(variant: str, stage: Stage) -> Iterator[None]:
     """One uvicorn process with uvloop and httptools, as in production."""
-    environment = os.environ | stage.database.environment() | {
+    environment = os.environ | stage.database.environment() | stage.vault.environment() | {
         "SEAWALL_ROOT": str(stage.folder),
         "SEAWALL_DATABASE__POOL_SIZE": "8",
         "PYTHONPATH": os.pathsep.join([str(stage.folder), str(REPOSITORY)]),
@@ -208,8 +232,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="seawall-bench-") as temporary:
         Path(temporary).chmod(0o755)
         folder = new("restaurant", "shop", Path(temporary))
-        with development_database(load(folder), scratch=True) as database:
-            stage = asyncio.run(prepare(folder, database))
+        with (
+            development_database(load(folder), scratch=True) as database,
+            development_vault(load(folder), database, scratch=True) as vault,
+        ):
+            stage = asyncio.run(prepare(folder, database, vault))
             try:
                 for number in range(1, ROUNDS + 1):
                     for variant in VARIANTS:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, HTTPException
-from models import Order, OrderLine
+from models import OrderLine
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from bench.apps.shape import LineOut, OrderOut
 
@@ -21,6 +23,35 @@ engine = create_async_engine(
 )
 Session = async_sessionmaker(engine, expire_on_commit=False)
 app = FastAPI()
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Order(Base):
+    """The restaurant's, with where it goes in plain text."""
+
+    __tablename__ = "orders"
+    __table_args__ = {"schema": "bare"}  # noqa: RUF012
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    venue_id: Mapped[UUID]
+    number: Mapped[int | None]
+    status: Mapped[str]
+    total_minor: Mapped[int]
+    currency: Mapped[str]
+    created_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+    courier_id: Mapped[UUID | None]
+    recipient: Mapped[str]
+    address: Mapped[str]
+    phone: Mapped[str]
+    payment_provider: Mapped[str | None]
+    card_last4: Mapped[str | None]
+    paid_at: Mapped[datetime | None]
+    paid_minor: Mapped[int]
+    refunded_minor: Mapped[int]
 
 
 async def database() -> AsyncIterator[AsyncSession]:

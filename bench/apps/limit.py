@@ -13,7 +13,7 @@ from fastapi import FastAPI, HTTPException
 from bench.apps.shape import COLUMNS, LINE_COLUMNS, OrderOut
 
 TENANT = UUID(os.environ["BENCH_TENANT"])
-QUERY = f"SELECT {', '.join(COLUMNS)} FROM app.orders WHERE tenant_id = $1 AND id = $2"
+QUERY = f"SELECT {', '.join(COLUMNS)} FROM bare.orders WHERE tenant_id = $1 AND id = $2"
 LINES = f"SELECT {', '.join(LINE_COLUMNS)} FROM app.order_lines WHERE tenant_id = $1 AND order_id = $2 ORDER BY name"
 
 

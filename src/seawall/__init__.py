@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seawall.access import Body, Scope, Visible, may, may_list, reveal, reveal_all, seen_with
+    from seawall.access import Body, Scope, Visible, may, may_list, reveal, reveal_all, seen_with, visible
     from seawall.app import Seawall
     from seawall.core.decisions import bearer, public, self_service
     from seawall.core.scope import Membership, Tenant
@@ -42,10 +42,11 @@ __all__ = [
     "sealed",
     "seen_with",
     "self_service",
+    "visible",
 ]
 
 _HOMES = {
-    "seawall.access": ("Body", "Scope", "Visible", "may", "may_list", "reveal", "reveal_all", "seen_with"),
+    "seawall.access": ("Body", "Scope", "Visible", "may", "may_list", "reveal", "reveal_all", "seen_with", "visible"),
     "seawall.app": ("Seawall",),
     "seawall.core.decisions": ("bearer", "public", "self_service"),
     "seawall.core.scope": ("Membership", "Tenant"),

@@ -27,6 +27,7 @@ from sqlalchemy.exc import IntegrityError
 from seawall import access, audit, identity, privacy, secrets, tenancy, web
 from seawall.core.errors import Conflict, Refused
 from seawall.core.events import Event
+from seawall.core.rotation import Rotator
 from seawall.core.scope import GrantUse, Principal
 from seawall.core.vault import Vault
 from seawall.settings import Settings, load
@@ -227,10 +228,23 @@ class Seawall:
         async with self.secrets.running(), self._connected() as self._database:
             # headings that keep keys of their own add their rotators here
             rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
-            rotators = [*rotators, self.identity.clients.rotator(wait=wait)]
+            rotators = [*rotators, self.identity.clients.rotator(wait=wait), *self._tenant_keys()]
             assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
             yield secrets.Rotation(self.secrets.vault, rotators)
         self._database = None
+
+    def _tenant_keys(self) -> list[Rotator]:
+        """The rotator of tenants' keys, where models seal anything."""
+        database = self.settings.database
+        if not sealed_models or database.migrator_url is None or database.worker_url is None:
+            return []
+        migrator, worker = database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
+        password, models = self.secrets.password, sorted(sealed_models, key=lambda model: model.__name__)
+
+        def opened() -> Any:
+            return privacy.operating(migrator, worker, self.vault.transit, password=password, models=models)
+
+        return [privacy.TenantKeysRotator(opened)]
 
     # Wiring ------------------------------------------------------------------------------------------------------
 

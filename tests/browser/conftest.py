@@ -89,7 +89,7 @@ def _heard(complaints: list[str], page: Page, kind: str, text: str) -> None:
 
 
 async def _sign_in(page: Page, shop: RunningApp, persona: str, path: str) -> None:
-    known = shop.personas[persona]
+    known = shop.people[persona]
     if known["role"] in shop.target["sign_in"]["privileged_roles"]:
         # the tests' own authenticator has proved the second factor; what that looks like is test_passkeys' matter
         client = shop.sign_in(persona)

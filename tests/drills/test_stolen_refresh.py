@@ -25,7 +25,7 @@ RUNS = 20
 
 async def test_the_thief_has_the_token_and_the_key(house: House, browser: Browser) -> None:
     """A copied disk, or a client whose key lies beside the token: the worst case, and that of clients without keys."""
-    chance, lives = random.Random(7), []  # noqa: S311 - the drill is to be the same each time
+    chance, lives = random.Random(7), []
     for _ in range(RUNS):
         owner = await granted(browser.http, api_of(house))
         thief = replace(owner, http=api_of(house).http)

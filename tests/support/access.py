@@ -173,8 +173,9 @@ class MemoryTransaction:
         self.statements.append(sql)
         return [self._columns(row) for row in self.rows]
 
-    def adopt(self, instance: object) -> None:
+    def adopt(self, instance: Any) -> Any:
         self.adopted.append(instance)
+        return instance
 
     async def session(self) -> Any:
         raise AssertionError("no ORM session is needed here")

@@ -36,12 +36,12 @@ def _client(server: EmbeddedVault, role: AppRole, prefix: str, timeout_s: float 
 
 
 @contextlib.asynccontextmanager
-async def scratch_vault(server: EmbeddedVault) -> AsyncIterator[ScratchVault]:
-    """A new place on a running server."""
+async def scratch_vault(server: EmbeddedVault, *, database_mount: str = "") -> AsyncIterator[ScratchVault]:
+    """A new place on a running server. `database_mount` is where passwords come from, when it is not its own."""
     provisioner = Provisioner(server.address, server.ca_file, server.root_token)
     prefix = scratch_prefix()
     with tempfile.TemporaryDirectory(prefix="seawall-test-") as folder:
-        roles = provisioner.make(prefix, Path(folder))
+        roles = provisioner.make(prefix, Path(folder), database_mount=database_mount)
         made = ScratchVault(
             server, provisioner, prefix, roles, _client(server, roles[APP], prefix),
             _client(server, roles[OPERATOR], prefix),

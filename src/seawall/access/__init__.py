@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from fastapi import FastAPI
 
 from seawall.access.approval_pages import ApprovalRoutes
@@ -26,9 +27,11 @@ from seawall.access.break_glass import Grants
 from seawall.access.break_glass_cookie import GrantCookie
 from seawall.access.break_glass_pages import BreakGlassRoutes
 from seawall.access.engine import Allow, Deny, Engine, NeedsApproval, StepUp, Verdict
+from seawall.access.findings import findings
 from seawall.access.gate import check_routes
-from seawall.access.listing import Rows, Visible, may_list
+from seawall.access.listing import Rows, Visible, may_list, visible
 from seawall.access.may import may
+from seawall.access.paging import Page
 from seawall.access.policies import PolicyBook, read_policies
 from seawall.access.scoped import Scope
 from seawall.access.views import reveal, reveal_all, seen_with
@@ -43,6 +46,7 @@ __all__ = [
     "Deny",
     "Engine",
     "NeedsApproval",
+    "Page",
     "PolicyBook",
     "Rows",
     "Scope",
@@ -50,6 +54,7 @@ __all__ = [
     "Verdict",
     "Visible",
     "check_routes",
+    "findings",
     "include",
     "may",
     "may_list",
@@ -57,7 +62,10 @@ __all__ = [
     "reveal",
     "reveal_all",
     "seen_with",
+    "visible",
 ]
+
+log = structlog.get_logger("seawall.access")
 
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -84,7 +92,7 @@ def include(
 
     Args:
         app: the app; its routes are checked at startup, by `check_routes(app, engine)`, when all are declared.
-        settings: `[access]`, and `[web] public_origin`.
+        settings: `[access]`, `[web] public_origin`, and whether this is production.
         policies: the folder with `schema.cedarschema` and `*.cedar`.
         database: the open database, when it is.
         members: gives who belongs to a caller's tenant, once the app runs.
@@ -111,4 +119,8 @@ def engine_for(settings: Settings, policies: Path) -> Engine:
         from seawall.access.rego import RegoEngine, read_rego
 
         return RegoEngine(read_rego(policies))
-    return Engine(read_policies(policies))
+    book = read_policies(policies)
+    if not settings.production:
+        for found in findings(book):
+            log.info("access.policy", policy=found.policy, found=found.kind, other=found.other)
+    return Engine(book, production=settings.production)

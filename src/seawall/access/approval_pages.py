@@ -17,7 +17,7 @@ from starlette.responses import Response
 from seawall.access.approvals import Approvals, may_answer
 from seawall.access.approvals import Request as Asked
 from seawall.access.engine import Allow, Engine
-from seawall.access.inputs import Line, data, identity_in, onward, page, read_input, wants_html
+from seawall.access.inputs import Line, data, identity_in, in_person, onward, page, read_input, wants_html
 from seawall.access.may import APPROVE
 from seawall.core.body import Body
 from seawall.core.decisions import passage_of, self_service
@@ -101,6 +101,7 @@ class ApprovalRoutes:
         return data(_told(found))
 
     async def answer(self, request: Request, request_id: str, principal: AskedOfMe) -> Response:
+        in_person(request)
         body = await read_input(request, AnswerIn)
         found = await self._answerable(request, principal, request_id)
         if not found.open:

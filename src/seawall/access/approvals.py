@@ -10,6 +10,7 @@ again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, fields, replace
@@ -35,6 +36,9 @@ OPEN_MAX = 50
 LISTED_MAX = 100
 PARAMS_BYTES_MAX = 32_768
 SUMMARY_LENGTH_MAX = 500
+
+_OWN_PATH = re.compile(r"/(?![/\\]).*", re.DOTALL)
+"""`//host` and `/\\host` would send the person's form to another site."""
 
 State = Literal["draft", "waiting", "approved", "refused", "withdrawn", "used", "expired"]
 Step = Literal["asked", "approved", "refused", "withdrawn", "consumed"]
@@ -158,7 +162,9 @@ class Approvals:
             TooLarge: what is asked for is too much for anybody to read.
         """
         params = orjson.dumps(intent.params).decode()
-        resume = None if intent.resume is None else {f: getattr(intent.resume, f) for f in ("path", "fields", "method")}
+        resume = None
+        if intent.resume is not None and _OWN_PATH.fullmatch(intent.resume.path):
+            resume = {name: getattr(intent.resume, name) for name in ("path", "fields", "method")}
         if len(params) > PARAMS_BYTES_MAX or len(orjson.dumps(resume)) > PARAMS_BYTES_MAX:
             raise TooLarge("This is too much for somebody to read and approve.")
         async with self._database().identity() as tx:
@@ -299,7 +305,7 @@ class Approvals:
                 raise Conflict(f"This request is {before.state}.")
             await tx.execute(
                 """UPDATE seawall.approval_requests SET decision = $2, decided_by = $3, decided_at = now(),
-                     decision_reason = $4,
+                     decision_reason = $4, resume = CASE WHEN $2 = 'approved' THEN resume ELSE 'null' END,
                      expires_at = CASE WHEN $2 = 'approved' THEN now() + make_interval(secs => lifetime_s)
                                   ELSE expires_at END
                    WHERE id = $1""",

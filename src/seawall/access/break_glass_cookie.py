@@ -14,7 +14,7 @@ from uuid import UUID
 from starlette.requests import Request
 
 from seawall.core.errors import Forbidden
-from seawall.core.scope import PASSAGE_KEY, Credential, Passage, Principal, Runtime
+from seawall.core.scope import PASSAGE_KEY, Credential, Passage, Principal, Runtime, SessionToken
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -68,7 +68,8 @@ class GrantCookie:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         passage: Passage | None = scope.get(PASSAGE_KEY)
-        if scope["type"] == "http" and passage is not None and passage.credential is not None:
+        # an API client's token acts for one person in one tenant, and never for staff elsewhere
+        if scope["type"] == "http" and passage is not None and isinstance(passage.credential, SessionToken):
             named = Request(scope).cookies.get(GRANT_COOKIE, "")
             if _ID.fullmatch(named) and not passage.path.startswith(OWN_PATHS):
                 passage.credential = UnderGrant(passage.credential, UUID(named), passage)

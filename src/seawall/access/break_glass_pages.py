@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from seawall.access.break_glass import LIFETIME_MINUTES_MAX, PATH, Grant, Grants, not_own
 from seawall.access.break_glass_cookie import clear_grant, set_grant
-from seawall.access.inputs import Line, data, identity_in, onward, page, read_input, wants_html
+from seawall.access.inputs import Line, data, identity_in, in_person, onward, page, read_input, wants_html
 from seawall.core.body import Body
 from seawall.core.decisions import passage_of, self_service
 from seawall.core.errors import Conflict, NotFound
@@ -62,6 +62,7 @@ class BreakGlassRoutes:
         return data([_told(one) for one in found])
 
     async def request(self, request: Request, principal: Self) -> Response:
+        in_person(request)
         if not await self._grants.is_staff(principal):
             raise NotFound()
         body = await read_input(request, RequestIn)
@@ -86,7 +87,7 @@ class BreakGlassRoutes:
         return data({**_told(grant), "reads": seen})
 
     async def decide(self, request: Request, grant_id: str, principal: Self) -> Response:
-        grant = await self._of_staff(principal, grant_id)
+        grant = await self._of_staff(request, principal, grant_id)
         body = await read_input(request, DecisionIn)
         approve = body.decision == "approve"
         not_own(principal, grant)
@@ -99,7 +100,7 @@ class BreakGlassRoutes:
         return onward(f"{PATH}/{decided.id}") if wants_html(request) else data(_told(decided))
 
     async def enter(self, request: Request, grant_id: str, principal: Self) -> Response:
-        grant = await self._of_staff(principal, grant_id)
+        grant = await self._of_staff(request, principal, grant_id)
         if grant.staff_id != principal.user_id:
             raise NotFound("There is no such grant.")
         if grant.state != "live":
@@ -143,7 +144,8 @@ class BreakGlassRoutes:
             raise NotFound()
         return False
 
-    async def _of_staff(self, principal: Principal, grant_id: str) -> Grant:
+    async def _of_staff(self, request: Request, principal: Principal, grant_id: str) -> Grant:
+        in_person(request)
         if not await self._grants.is_staff(principal):
             raise NotFound()
         return await self._grants.find(principal, identity_in(grant_id), staff=True)

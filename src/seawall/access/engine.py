@@ -16,9 +16,12 @@ import structlog
 from cedarpy import _internal as cedar
 
 from seawall.access.context import ContextMap
-from seawall.access.entities import People, ResourceMap, resource_map, tenant_map
+from seawall.access.entities import NearMap, People, ResourceMap, resource_map, tenant_map
 from seawall.access.obligations import ApprovalObligation, StepUpObligation, joint, strictest
 from seawall.access.policies import PolicyBook, Slice
+from seawall.access.relations import Relations
+from seawall.access.sql import RowFilter
+from seawall.access.sql.known import Env, decoded
 from seawall.core.errors import Refused
 from seawall.core.scope import Principal, Tenant
 from seawall.store.loader import Loader
@@ -77,18 +80,24 @@ class Ruling:
 class Engine:
     """Decides. One for the life of the process."""
 
-    def __init__(self, book: PolicyBook) -> None:
+    def __init__(self, book: PolicyBook, *, production: bool = False) -> None:
         """
+        Args:
+            production: whether lists are checked row by row only in samples (`listing.py`).
+
         Raises:
             Refused: when the schema has no usable `User` and `Tenant`.
         """
         self.book = book
+        self.production = production
         self.schema = book.schema
         whole = [slice_.mentions.action for slice_ in self._all_slices()]
         self.people = People(book.schema, actions=any(whole))
         self._tenant = tenant_map(book.schema)
         self._action_type = book.schema.qualified("Action")
         self._rulings: dict[tuple[type[Any], str], Ruling] = {}
+        self._relations = Relations(book.schema)
+        self._filters: dict[tuple[type[Any], str], RowFilter] = {}
         self._loaders: dict[type[Any], Loader[Any]] = {}
         self._maps: dict[type[Any], ResourceMap] = {Tenant: self._tenant}
         self.requirements: dict[tuple[type[Any], str], Any] = {}
@@ -106,7 +115,15 @@ class Engine:
         """How objects of a model are read; compiled at the first use, which is the boot gate's."""
         loader = self._loaders.get(model)
         if loader is None:
-            loader = self._loaders[model] = Loader(model)
+            # of all actions, because a view asks of an object what other actions on it are allowed
+            name = self.schema.qualified(model.__name__)
+            policies = [
+                policy.est
+                for action in self.schema.actions.values()
+                if name in action.resources
+                for policy in self.book.chosen(action.name, name, self.people.type_name)
+            ]
+            loader = self._loaders[model] = Loader(model, self._relations.reach(model, policies))
         return loader
 
     def model(self, type_name: str) -> type[Any] | None:
@@ -136,17 +153,40 @@ class Engine:
                 why="an action that no policy can know is never allowed, and probably misspelt",
                 fix=f'declare `action "{action}" appliesTo {{ principal: [User], resource: [{model.__name__}], … }};`',
             )
-        if model not in self._maps:
-            self._maps[model] = resource_map(model, self.loader(model).identity_key, self.schema)
-        resource = self._maps[model]
+        resource = self._map(model)
         slice_ = self.book.slice(action, resource.type_name, self.people.type_name)
+        reached = () if model is Tenant else self._relations.reach(model, (p.est for p in slice_.chosen))
+        near = {one.keys: NearMap(one.model, self._map(one.model).only(slice_.mentions.attributes)) for one in reached}
         return Ruling(
             action=action,
             slice=slice_,
-            resource=resource.only(slice_.mentions.attributes),
+            resource=resource.only(slice_.mentions.attributes, near),
             context=ContextMap(self.schema.actions[action], slice_.mentions.context),
             action_uid={"type": self._action_type, "id": action},
         )
+
+    def _map(self, model: type[Any]) -> ResourceMap:
+        if model not in self._maps:
+            self._maps[model] = resource_map(model, self.schema, self._relations)
+        return self._maps[model]
+
+    def row_filter(self, model: type[Any], action: str) -> RowFilter:
+        """The policies of one action on one model as a filter of rows; compiled at the first use, the boot gate's.
+
+        Raises:
+            Refused: as `ruling`, and naming the policy and the construct that has no equal in SQL.
+        """
+        known = self._filters.get((model, action))
+        if known is None:
+            ruling, loader = self.ruling(model, action), self.loader(model)
+            known = self._filters[model, action] = RowFilter(
+                ruling, loader, self.schema, self._relations, self.people.type_name
+            )
+        return known
+
+    def known(self, principal: Principal, ruling: Ruling, context: Mapping[str, Any]) -> Env:
+        """What a filter of rows is folded with: the caller, and a context built by `ruling.context.build`."""
+        return self.people.known(principal, decoded(ruling.context.action.context, context))
 
     def decide(
         self,
@@ -182,32 +222,55 @@ class Engine:
     ) -> list[Verdict]:
         """Decide one action of one person on many objects, one verdict each; obligations are not asked for."""
         try:
-            answers = self._ask(principal, ruling, instances, extra or {}, (step_up, approved))
+            context = ruling.context.build(principal, extra or {}, step_up=step_up, approved=approved)
         except (ValueError, TypeError) as error:
             # The type says enough: the message may quote values.
             self.alert(ruling, type(error).__name__)
             return [Deny((), "evaluation-error") for _ in instances]
-        return [self._verdict(ruling, answer) for answer in answers]
+        return self.decide_in(context, principal, ruling, instances)
+
+    def decide_in(
+        self, context: Mapping[str, Any], principal: Principal, ruling: Ruling, instances: Sequence[Any]
+    ) -> list[Verdict]:
+        """`decide_all` in a context that was built before, by `ruling.context.build`: at the same moment, that is."""
+        verdicts: dict[int, Verdict] = {}
+        entities: dict[tuple[str, str], dict[str, Any]] = {}
+        uids: dict[int, dict[str, str]] = {}
+        for number, instance in enumerate(instances):
+            try:
+                found = ruling.resource.entities(instance)
+            except (ValueError, TypeError) as error:
+                self.alert(ruling, type(error).__name__)
+                verdicts[number] = Deny((), "evaluation-error")
+                continue
+            uids[number] = found[0]["uid"]
+            for entity in found:  # several objects may have one row near them
+                entities.setdefault((entity["uid"]["type"], entity["uid"]["id"]), entity)
+        try:
+            answers = self._ask(context, principal, ruling, list(entities.values()), list(uids.values()))
+        except (ValueError, TypeError) as error:
+            self.alert(ruling, type(error).__name__)
+            return [Deny((), "evaluation-error") for _ in instances]
+        for number, answer in zip(uids, answers, strict=True):
+            verdicts[number] = self._verdict(ruling, answer)
+        return [verdicts[number] for number in range(len(instances))]
 
     def _ask(
         self,
+        context: Mapping[str, Any],
         principal: Principal,
         ruling: Ruling,
-        instances: Sequence[Any],
-        extra: Mapping[str, Any],
-        met: tuple[bool, bool],
+        entities: list[dict[str, Any]],
+        uids: list[dict[str, str]],
     ) -> list[Any]:
-        resource = ruling.resource
-        entities = [resource.entity(instance) for instance in instances]
         request: dict[str, Any] = {
             "principal": {"type": self.people.type_name, "id": str(principal.user_id)},
             "action": ruling.action_uid,
         }
-        context = ruling.context.build(principal, extra, step_up=met[0], approved=met[1])
         if context:
             request["context"] = orjson.dumps(context).decode()
         known = self.people.of(principal).with_added_json_str(orjson.dumps(entities).decode())
-        requests = [{**request, "resource": entity["uid"]} for entity in entities]
+        requests = [{**request, "resource": uid} for uid in uids]
         answers = cedar.is_authorized_batch(requests, ruling.slice.policies, known, None, False)
         return [orjson.loads(answer) for answer in answers]
 

@@ -1,6 +1,7 @@
 """Rows and people as Cedar entities: mappings compiled once, checked at boot.
 
-An attribute is filled from the column of the same name; an attribute that names an entity from the column `<name>_id`.
+An attribute is filled from the column of the same name; an attribute that names an entity from the column `<name>_id`;
+a parent from the foreign key that leads to it. Rows that policies read beside the object come along (`relations.py`).
 Nothing is guessed: an attribute that no column can fill refuses to start.
 """
 
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
@@ -18,10 +21,13 @@ from cedarpy import _internal as cedar
 from sqlalchemy.orm import Mapper
 
 from seawall.access.policies import SCHEMA_FILE
+from seawall.access.relations import Relations
 from seawall.access.schema import CedarSchema, EntityRef, EntityType, Scalar, SetOf
+from seawall.access.sql.known import Env, Pairs, Ref, decoded
 from seawall.access.values import Convert, Unconvertible, converter, entity_json, unfit
 from seawall.core.errors import Refused
 from seawall.core.scope import Membership, Principal, Tenant
+from seawall.store.loader import Keys, identity_of, near_row
 
 PRINCIPAL = "User"
 ROLE = "Role"
@@ -30,6 +36,8 @@ TENANT_ROLES = "tenant_roles"
 ROLE_AT = "_at"
 PEOPLE_KEPT_MAX = 2_048
 """People whose part of the entities is kept parsed."""
+MEMBERSHIPS_KEPT_MAX = 100_000
+"""Memberships that these may have together: somebody with ten thousand weighs as much as ten thousand with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +50,35 @@ class Field:
     required: bool
 
 
-class ResourceMap:
-    """How objects of one model become entities of one Cedar type."""
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """One type that an object is `in`, and the ORM attribute with the parent's id."""
 
-    def __init__(self, type_name: str, identity: Callable[[Any], Any], fields: tuple[Field, ...]) -> None:
+    key: str
+    type_name: str
+
+
+class ResourceMap:
+    """How objects of one model become entities of one Cedar type, and the rows near them entities of theirs."""
+
+    def __init__(
+        self,
+        type_name: str,
+        identity: Callable[[Any], Any],
+        fields: tuple[Field, ...],
+        parents: tuple[Parent, ...] = (),
+        near: Mapping[Keys, NearMap] = MappingProxyType({}),
+    ) -> None:
         self.type_name = type_name
         self.identity = identity
         self.fields = fields
+        self.parents = parents
+        self.near = near
 
-    def only(self, names: frozenset[str]) -> ResourceMap:
-        """The same mapping for a slice that can read no other attributes than these."""
-        return ResourceMap(self.type_name, self.identity, tuple(f for f in self.fields if f.name in names))
+    def only(self, names: frozenset[str], near: Mapping[Keys, NearMap] = MappingProxyType({})) -> ResourceMap:
+        """The same mapping for a slice that can read no other attributes and no other rows than these."""
+        fields = tuple(f for f in self.fields if f.name in names)
+        return ResourceMap(self.type_name, self.identity, fields, self.parents, near)
 
     def uid(self, instance: Any) -> dict[str, str]:
         return {"type": self.type_name, "id": str(self.identity(instance))}
@@ -70,7 +96,38 @@ class ResourceMap:
                 attributes[field.name] = field.convert(value)
             elif field.required:
                 raise Unconvertible(f"{self.type_name}.{field.name} is missing")
-        return {"uid": self.uid(instance), "attrs": attributes, "parents": []}
+        parents = [
+            {"type": parent.type_name, "id": str(identity)}
+            for parent in self.parents
+            if (identity := getattr(instance, parent.key)) is not None
+        ]
+        return {"uid": self.uid(instance), "attrs": attributes, "parents": parents}
+
+    def entities(self, instance: Any) -> list[dict[str, Any]]:
+        """The object's entity, first, and those of the rows near it.
+
+        Raises:
+            Unconvertible: as `entity`, and when a row near it is not at hand, as with an object that no `may()` loaded.
+        """
+        entities = [self.entity(instance)]
+        rows: dict[Keys, Any] = {(): instance}
+        for keys, near in self.near.items():
+            before = rows[keys[:-1]]
+            at = None if before is None else getattr(before, keys[-1])
+            rows[keys] = None if at is None else near_row(instance, keys, near.model, at)
+            if rows[keys] is not None:
+                entities.append(near.map.entity(rows[keys]))
+            elif at is not None:
+                raise Unconvertible(f"{self.type_name}.{'.'.join(keys)} is not loaded")
+        return entities
+
+
+@dataclass(frozen=True, slots=True)
+class NearMap:
+    """How a row near an object becomes an entity."""
+
+    model: type[Any]
+    map: ResourceMap
 
 
 def tenant_map(schema: CedarSchema) -> ResourceMap:
@@ -90,7 +147,7 @@ def _tenant_id(tenant: Tenant) -> UUID:
     return tenant.id
 
 
-def resource_map(model: type[Any], identity_key: str, schema: CedarSchema) -> ResourceMap:
+def resource_map(model: type[Any], schema: CedarSchema, relations: Relations) -> ResourceMap:
     """Compile the mapping of a model.
 
     Raises:
@@ -105,14 +162,15 @@ def resource_map(model: type[Any], identity_key: str, schema: CedarSchema) -> Re
             why=f"{model.__name__} is authorised by policies, which only know declared types",
             fix=f"declare `entity {model.__name__} = {{ tenant: Tenant, … }};`",
         )
-    if entity.tags or entity.parents:
+    if entity.tags:
         raise Refused(
-            f"{SCHEMA_FILE}: entity {name} has {'tags' if entity.tags else 'parents'}",
+            f"{SCHEMA_FILE}: entity {name} has tags",
             why="rows have columns only; a policy that relied on it would never match",
             fix="use attributes instead",
         )
     fields = tuple(_field(mapper, entity, attribute) for attribute in sorted(entity.attributes))
-    return ResourceMap(name, lambda instance: getattr(instance, identity_key), fields)
+    parents = tuple(Parent(key, parent) for key, parent, _ in relations.parents(model))
+    return ResourceMap(name, attrgetter(identity_of(model)[0]), fields, parents)
 
 
 def _field(mapper: Mapper[Any], entity: EntityType, name: str) -> Field:
@@ -134,6 +192,12 @@ def _field(mapper: Mapper[Any], entity: EntityType, name: str) -> Field:
             why="values of another type compare as different, silently",
             fix=f"give {name} the column's type in the schema",
         )
+    if isinstance(column.type, sa.DateTime) and not column.type.timezone:
+        raise Refused(
+            f"{where}: the column {key} has no time zone",
+            why="a moment without a zone is no moment, and every decision that reads it would fail",
+            fix="write mapped_column(DateTime(timezone=True))",
+        )
     if required and getattr(column, "nullable", True):
         raise Refused(
             f"{where}: the column {key} may be NULL",
@@ -153,6 +217,30 @@ def _python_type(column: Any) -> Any:
         return object
 
 
+K = TypeVar("K")
+
+
+class Kept(Generic[K]):
+    """What was made of people seen recently. Bounded by people, and by all that they hold together."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[UUID, UUID, tuple[Membership, ...]], K] = OrderedDict()
+        self._weight = 0
+
+    def of(self, principal: Principal, make: Callable[[Principal], K]) -> K:
+        key = (principal.user_id, principal.tenant_id, principal.memberships)
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+            return kept
+        made = self._kept[key] = make(principal)
+        self._weight += len(principal.memberships)
+        while len(self._kept) > 1 and (len(self._kept) > PEOPLE_KEPT_MAX or self._weight > MEMBERSHIPS_KEPT_MAX):
+            (_, _, memberships), _ = self._kept.popitem(last=False)
+            self._weight -= len(memberships)
+        return made
+
+
 class People:
     """The caller as Cedar entities, compiled from the `User` type of the schema and kept for people seen recently."""
 
@@ -168,8 +256,10 @@ class People:
         self._schema = schema.handle if actions else None
         self._scoped = self._compiled(schema)
         entity = schema.entities[self.type_name]
+        self._attributes = entity.attributes
         self._tenant_roles = TENANT_ROLES in entity.attributes
-        self._kept: OrderedDict[tuple[UUID, UUID, tuple[Membership, ...]], cedar.Entities] = OrderedDict()
+        self._kept: Kept[cedar.Entities] = Kept()
+        self._known: Kept[Env] = Kept()
 
     def _compiled(self, schema: CedarSchema) -> Mapping[str, tuple[str, str, str]]:
         """Attribute → (role, scope type as memberships say it, Cedar type)."""
@@ -200,17 +290,24 @@ class People:
 
     def of(self, principal: Principal) -> cedar.Entities:
         """The caller's entities, parsed."""
-        key = (principal.user_id, principal.tenant_id, principal.memberships)
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept.move_to_end(key)
-            return kept
-        document = orjson.dumps([self.entity(principal)]).decode()
-        entities = cedar.Entities.from_json_str(document, self._schema)
-        self._kept[key] = entities
-        if len(self._kept) > PEOPLE_KEPT_MAX:
-            self._kept.popitem(last=False)
-        return entities
+        return self._kept.of(principal, self._parsed)
+
+    def _parsed(self, principal: Principal) -> cedar.Entities:
+        return cedar.Entities.from_json_str(orjson.dumps([self.entity(principal)]).decode(), self._schema)
+
+    def known(self, principal: Principal, context: Pairs) -> Env:
+        """The caller and the context, for a filter of rows."""
+        return replace(self._known.of(principal, self._decoded), context=context)
+
+    def _decoded(self, principal: Principal) -> Env:
+        entity = self.entity(principal)
+        types = self._attributes
+        return Env(
+            principal=Ref(**entity["uid"]),
+            roles=frozenset(Ref(**parent) for parent in entity["parents"]),
+            attributes={name: decoded(types[name].type, value) for name, value in entity["attrs"].items()},
+            context=(),
+        )
 
     def entity(self, principal: Principal) -> dict[str, Any]:
         """The caller in Cedar's JSON form. Every role held is a parent, whatever its scope; `<role>_at` says where."""

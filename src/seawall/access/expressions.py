@@ -1,7 +1,7 @@
 """What a Cedar policy mentions, read from its JSON form (EST).
 
-Three things are decided from it: which attributes a set of policies could ever read (the rest need not be sent),
-whether a policy depends on `context.step_up`, and whether one reaches through an entity whose attributes do not travel.
+Decided from it: which attributes some policies could ever read (the rest need not be sent), whether a policy depends on
+`context.step_up`, and which rows beside the object one reaches.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def mentions(policies: list[Est]) -> Mentions:
     whole_context = False
     action = False
     for policy in policies:
-        for node in _nodes(policy["conditions"]):
+        for node in nodes(policy["conditions"]):
             access = _access(node)
             if access is not None:
                 attributes.add(access[1])
@@ -49,7 +49,7 @@ def mentions(policies: list[Est]) -> Mentions:
 
 def chains(policy: Est) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every accessed path such as `("resource", ("venue", "name"))`, outermost and inner ones alike."""
-    for node in _nodes(policy["conditions"]):
+    for node in nodes(policy["conditions"]):
         path: list[str] = []
         at: Any = node
         while (access := _access(at)) is not None:
@@ -57,6 +57,45 @@ def chains(policy: Est) -> Iterator[tuple[str, tuple[str, ...]]]:
             at = access[0]
         if path and isinstance(at, dict) and set(at) == {"Var"}:
             yield at["Var"], tuple(reversed(path))
+
+
+def memberships(policy: Est) -> Iterator[tuple[str, ...]]:
+    """The path from `resource` of everything that is asked whether it is `in` something; `()` is the resource."""
+    scope = policy["resource"]
+    if scope["op"] == "in" or "in" in scope:
+        yield ()
+    for left in _asked_in(policy):
+        variable, path = path_of(left) or ("", ())
+        if variable == "resource":
+            yield path
+
+
+def _asked_in(policy: Est) -> Iterator[Any]:
+    for node in nodes(policy["conditions"]):
+        for operator in ("in", "is"):
+            body = node.get(operator)
+            if len(node) == 1 and isinstance(body, dict) and "left" in body and (operator == "in" or "in" in body):
+                yield body["left"]
+
+
+def path_of(node: Any) -> tuple[str, tuple[str, ...]] | None:
+    """`("resource", ("venue", "name"))` for `resource.venue.name`; None for anything that is not such a path."""
+    path: list[str] = []
+    while (access := _access(node)) is not None and "." in node:
+        path.append(access[1])
+        node = access[0]
+    return (node["Var"], tuple(reversed(path))) if isinstance(node, dict) and set(node) == {"Var"} else None
+
+
+def unnamed(policy: Est) -> Iterator[str]:
+    """What is asked of something that no path names, so that no one can say beforehand which row it is."""
+    for node in nodes(policy["conditions"]):
+        access = _access(node)
+        if access is not None and path_of(access[0]) is None:
+            yield f"the attribute {access[1]}"
+    for left in _asked_in(policy):
+        if path_of(left) is None and set(left) != {"Value"}:
+            yield "the operator in"
 
 
 def _access(node: Any) -> tuple[Any, str] | None:
@@ -69,7 +108,8 @@ def _access(node: Any) -> tuple[Any, str] | None:
     return None
 
 
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value, however deep."""
     waiting = [value]
     while waiting:
         at = waiting.pop()

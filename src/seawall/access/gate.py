@@ -124,7 +124,7 @@ def _check_requirement(requirement: Requirement, context: RouteContext, engine: 
     except Refused as refused:
         raise Refused(f"{where}: {refused.what}", why=refused.why, fix=refused.fix) from None
     if requirement.listing:
-        check_listable(ruling, where)
+        check_listable(engine, requirement.model, requirement.action, where)
         return
     engine.requirements.setdefault((requirement.model, requirement.action), requirement)
     if requirement.param is not None and requirement.param not in _path_names(context):

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from seawall.core.decisions import passage_of
-from seawall.core.errors import BadRequest, NotFound, Unprocessable
+from seawall.core.errors import BadRequest, Forbidden, NotFound, Unprocessable
 
 M = TypeVar("M", bound=BaseModel)
 FIELDS_MAX = 16
@@ -93,6 +93,16 @@ def identity_in(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise NotFound() from None
+
+
+def in_person(request: Request) -> None:
+    """A second pair of eyes is a person's, not a program's to which they once gave access.
+
+    Raises:
+        Forbidden: the request came with an access token, not with a browser's session.
+    """
+    if passage_of(request).token_hash is None:
+        raise Forbidden("People decide this themselves, signed in.", code="in-person")
 
 
 def wants_html(request: Request) -> bool:

@@ -19,7 +19,7 @@ import cedarpy
 import orjson
 from cedarpy import PolicySet
 
-from seawall.access.expressions import Est, Mentions, chains, mentions
+from seawall.access.expressions import Est, Mentions, chains, memberships, mentions, unnamed
 from seawall.access.files import read_text
 from seawall.access.obligations import (
     KNOWN_ANNOTATIONS,
@@ -33,12 +33,15 @@ from seawall.access.obligations import (
     parse_notice,
     parse_step_up,
 )
+from seawall.access.reach import concerns
 from seawall.access.schema import CedarSchema, CedarType, EntityRef, Record, read_schema
 from seawall.core.errors import Refused
 
 SCHEMA_FILE = "schema.cedarschema"
 STEP_UP_EXAMPLE = '@step_up("aal=2,max_age_s=300"), with an age of at most 3600 seconds'
 APPROVAL_EXAMPLE = '@requires_approval("role=finance|legal,lifetime_s=86400"), with 60 to 604800 seconds'
+REACH_MAX = 4
+"""Attributes that a path may follow: `resource.deal.team.lead` has three."""
 _ID = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
 
@@ -64,6 +67,7 @@ class Slice:
     decision, no reason and no error.
     """
 
+    chosen: tuple[Policy, ...] = field(repr=False)
     policies: PolicySet = field(repr=False)
     ids: frozenset[str]
     mentions: Mentions
@@ -82,13 +86,17 @@ class PolicyBook:
     digest: str = ""
     """`digest_of` the files as they were read, so that it can be seen from outside which policies run."""
 
-    def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
-        """The exactly equivalent part of the book for one kind of request."""
-        chosen = [
+    def chosen(self, action: str, resource_type: str, principal_type: str) -> list[Policy]:
+        """The policies that can match one kind of request."""
+        return [
             policy
             for policy in self.policies.values()
             if concerns(policy.est, self.schema, action, resource_type, principal_type)
         ]
+
+    def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
+        """The exactly equivalent part of the book for one kind of request."""
+        chosen = self.chosen(action, resource_type, principal_type)
         demanded = [parse_approval(p.annotations[REQUIRES_APPROVAL] or "") for p in chosen if _demands_approval(p)]
         if demanded and joint(demanded) is None:
             raise Refused(
@@ -97,6 +105,7 @@ class PolicyBook:
                 fix="name a role in @requires_approval that all of them name",
             )
         return Slice(
+            chosen=tuple(chosen),
             policies=policy_set({p.id: {**p.est, "action": {"op": "All"}} for p in chosen}),
             ids=frozenset(p.id for p in chosen),
             mentions=mentions([p.est for p in chosen]),
@@ -131,15 +140,6 @@ class PolicyBook:
     def unknown_obligations(self) -> frozenset[str]:
         """Policies that oblige to something this version cannot do. `read_policies` refuses them; the engine too."""
         return frozenset(p.id for p in self.policies.values() if not set(p.annotations) <= KNOWN_ANNOTATIONS)
-
-
-def concerns(est: Est, schema: CedarSchema, action: str, resource_type: str, principal_type: str) -> bool:
-    """Whether a policy's scope lets it match this kind of request at all."""
-    return (
-        _action_fits(est["action"], action, schema.actions[action].groups)
-        and _type_fits(est["resource"], resource_type, schema)
-        and _type_fits(est["principal"], principal_type, schema)
-    )
 
 
 def policy_set(policies: Mapping[str, Est]) -> PolicySet:
@@ -310,21 +310,43 @@ def _parsed(policy: Policy, name: str, parse: Callable[[str], Any], example: str
 
 
 def _check_reach(policy: Policy, schema: CedarSchema) -> None:
-    """Refuse `resource.venue.name`: only the caller and the object itself are sent, so it would fail at run time."""
+    """Refuse what could not be known at run time: people but the caller, and rows that no foreign key leads to.
+
+    Which columns are foreign keys is the models' affair: `relations.py` refuses the rest when routes are checked.
+    """
+    for what in unnamed(policy.est):
+        raise Refused(
+            f'{policy.file}: policy @id("{policy.id}") asks {what} of something that is not a path',
+            why="what a policy reads must be loaded before it is asked",
+            fix="write it out, such as resource.venue.name",
+        )
+    alone = {schema.qualified(name) for name in ("User", "Tenant", "Role")}
     for variable, path in chains(policy.est):
         for start in _roots(variable, schema):
             at: CedarType | None = start
             for depth, name in enumerate(path):
-                if isinstance(at, EntityRef) and depth > 0:
+                known = isinstance(at, EntityRef) and variable == "resource" and at.type not in alone
+                if isinstance(at, EntityRef) and depth > 0 and not (known and depth < REACH_MAX):
                     raise Refused(
                         f'{policy.file}: policy @id("{policy.id}") reads {variable}.{".".join(path)}',
-                        why=f"a {at.type} named by another object is not loaded, so the policy would always fail",
+                        why=f"the {at.type} that is named there is not loaded, so the policy would always fail",
                         fix=f"compare {variable}.{'.'.join(path[:depth])} itself, or pass the value as a fact",
                     )
                 at = _step(at, name, schema)
+    for path in memberships(policy.est):
+        for start in _roots("resource", schema):
+            end = start
+            for name in path:
+                end = _step(end, name, schema)
+            if path and isinstance(end, EntityRef) and end.type in alone and schema.entities[end.type].parents:
+                raise Refused(
+                    f'{policy.file}: policy @id("{policy.id}") asks whether resource.{".".join(path)} is in something',
+                    why="of other people the roles are not known, so the answer would be no",
+                    fix=f"compare it: resource.{'.'.join(path)} == principal",
+                )
 
 
-def _roots(variable: str, schema: CedarSchema) -> Iterator[CedarType]:
+def _roots(variable: str, schema: CedarSchema) -> Iterator[CedarType | None]:
     actions = schema.actions.values()
     if variable == "context":
         yield from (action.context for action in actions)
@@ -342,20 +364,3 @@ def _step(at: CedarType | None, name: str, schema: CedarSchema) -> CedarType | N
         else {}
     )
     return attributes[name].type if name in attributes else None
-
-
-def _action_fits(scope: Mapping[str, Any], action: str, groups: frozenset[str]) -> bool:
-    if scope["op"] == "All":
-        return True
-    named = [scope["entity"]] if "entity" in scope else scope["entities"]
-    ids = {entity["id"] for entity in named}
-    return action in ids if scope["op"] == "==" else bool(groups & ids)
-
-
-def _type_fits(scope: Mapping[str, Any], type_name: str, schema: CedarSchema) -> bool:
-    """Whether a principal or resource scope could match an entity of this type. Unknown forms are kept."""
-    if scope["op"] == "is":
-        return bool(scope["entity_type"] == type_name)
-    if scope["op"] == "==" and "entity" in scope:
-        return bool(scope["entity"]["type"] == type_name)
-    return True

@@ -31,6 +31,7 @@ from seawall.access.expressions import Mentions
 from seawall.access.files import read_text
 from seawall.access.policies import SCHEMA_FILE, Policy, PolicyBook, Slice, check_annotations, digest_of, policy_set
 from seawall.access.schema import read_schema
+from seawall.access.sql import RowFilter
 from seawall.core.errors import Refused
 from seawall.core.scope import Principal
 
@@ -47,6 +48,7 @@ class RegoBook(PolicyBook):
         """All of them, reading everything: what a Rego policy reads is not looked into."""
         attributes = {name for entity in self.schema.entities.values() for name in entity.attributes}
         return Slice(
+            chosen=(),
             policies=policy_set({}),
             ids=frozenset(self.policies),
             mentions=Mentions(frozenset(attributes), None, action=False),
@@ -126,13 +128,20 @@ class RegoEngine(Engine):
         self._interpreter = book.interpreter
         self._rules = {rule: _declared(book.interpreter, rule) for rule in ("forbid", "permit")}
 
+    def row_filter(self, model: type[Any], action: str) -> RowFilter:
+        raise Refused(
+            f"lists of {model.__name__} cannot be filtered by Rego policies",
+            why="only Cedar policies are compiled to SQL, and a list without its filter would show everything",
+            fix='use Cedar (engine = "cedar" under [access]), or decide on objects one by one with may()',
+        )
+
     def _ask(
         self,
+        context: Mapping[str, Any],
         principal: Principal,
         ruling: Ruling,
-        instances: Sequence[Any],
-        extra: Mapping[str, Any],
-        met: tuple[bool, bool],
+        entities: list[dict[str, Any]],
+        uids: list[dict[str, str]],
     ) -> list[Any]:
         person = self.people.entity(principal)
         asked = {
@@ -142,12 +151,13 @@ class RegoEngine(Engine):
                 "roles": [role["id"] for role in person["parents"]],
             },
             "action": ruling.action,
-            "context": _plain(ruling.context.build(principal, extra, step_up=met[0], approved=met[1])),
+            "context": _plain(dict(context)),
         }
-        return [self._one({**asked, "resource": self._resource(ruling, instance)}) for instance in instances]
+        found = {(entity["uid"]["type"], entity["uid"]["id"]): entity for entity in entities}
+        objects = [found[uid["type"], uid["id"]] for uid in uids]
+        return [self._one({**asked, "resource": self._resource(ruling, entity)}) for entity in objects]
 
-    def _resource(self, ruling: Ruling, instance: Any) -> dict[str, Any]:
-        entity = ruling.resource.entity(instance)
+    def _resource(self, ruling: Ruling, entity: Mapping[str, Any]) -> dict[str, Any]:
         absent = dict.fromkeys(field.name for field in ruling.resource.fields)
         kind = entity["uid"]["type"].rpartition("::")[2]
         return {**absent, **_plain(entity["attrs"]), "type": kind, "id": entity["uid"]["id"]}

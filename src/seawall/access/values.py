@@ -38,8 +38,8 @@ def datetime_json(moment: datetime) -> dict[str, Any]:
     """A Cedar datetime: UTC, milliseconds."""
     if moment.tzinfo is None:
         raise Unconvertible("a datetime without a time zone")
-    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
-    return {"__extn": {"fn": "datetime", "arg": text}}
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")  # cuts, and writes the year 900 as 0900
+    return {"__extn": {"fn": "datetime", "arg": f"{text[:-6]}Z"}}
 
 
 def _long(value: Any) -> int:

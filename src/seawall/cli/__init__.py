@@ -21,6 +21,7 @@ from seawall.cli.rotate import rotate
 from seawall.cli.serve import serve
 from seawall.cli.staff import app as staff
 from seawall.cli.tenant import tenant
+from seawall.cli.vault import application as vault
 from seawall.cli.version import version
 
 EXIT_USAGE = 3
@@ -58,6 +59,7 @@ def application() -> typer.Typer:
     app.add_typer(staff)
     app.command(epilog=ROTATE_EPILOG)(rotate)
     app.add_typer(tenant, name="tenant")
+    app.add_typer(vault, name="vault")
     app.command()(version)
     return app
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
 
 import typer
 
-from seawall.cli.operator import operate
+from seawall.cli.surroundings import surroundings
 
 if TYPE_CHECKING:
-    from seawall.cli.operator import Operator
+    from seawall.privacy.operating import Operating
     from seawall.privacy.rotation import Step
+    from seawall.settings import Settings
 
+T = TypeVar("T")
 WAIT_S = 1.0
 EPILOG = """\b
 Examples:
@@ -26,7 +31,8 @@ Examples:
   seawall keys rotate --all --json                    one line of JSON for each step
   seawall keys destroy 01a20c41-… --confirm harbour   for good: nothing of that tenant decrypts any more
 
-It needs SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL, and an operator's identity in [secrets]."""
+In production it needs SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL, and the operator's role and
+credential file in SEAWALL_SECRETS__ROLE and SEAWALL_SECRETS__CREDENTIAL_FILE."""
 
 keys = typer.Typer(name="keys", no_args_is_help=True, epilog=EPILOG, rich_markup_mode=None)
 App = Annotated[Path, typer.Option("--app", metavar="PATH", help="The app's folder.", show_default="here")]
@@ -41,7 +47,7 @@ def about() -> None:
 @keys.command("list")
 def list_keys(*, app: App = Path(), as_json: AsJson = False) -> None:
     """Every tenant's keys: versions, states, age, and how much of the current one is used."""
-    operate(app, lambda operator: _list(operator, as_json))
+    _in_surroundings(app, lambda settings: _list(settings, as_json))
 
 
 @keys.command()
@@ -66,7 +72,7 @@ def rotate(
     if bool(tenants) == every:
         raise typer.BadParameter("name tenants, or say --all")
     chosen = None if every else tenants
-    sys.exit(operate(app, lambda operator: _rotate(operator, chosen, refuse_old_backups, as_json)))
+    sys.exit(_in_surroundings(app, lambda settings: _rotate(settings, chosen, refuse_old_backups, as_json)))
 
 
 @keys.command()
@@ -77,7 +83,57 @@ def destroy(
     app: App = Path(),
 ) -> None:
     """Destroy a tenant's keys for good: nothing of it decrypts any more, in the database or any backup of it."""
-    operate(app, lambda operator: _destroy(operator, tenant, confirm))
+    _in_surroundings(app, lambda settings: _destroy(settings, tenant, confirm))
+
+
+def _in_surroundings(path: Path, work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
+    """Run it with the app's settings: in development on the embedded parts."""
+    from seawall.settings import load
+
+    with surroundings(load(path)):
+        return asyncio.run(work(load(path)))
+
+
+@asynccontextmanager
+async def _operator(settings: Settings) -> AsyncIterator[Operating]:
+    from seawall import secrets
+    from seawall.core.errors import Refused
+    from seawall.privacy import operating
+
+    given = secrets.include(settings)
+    if given.vault is None:
+        raise Refused(
+            "there is no vault: [secrets] address is not set",
+            why="the keys of tenants are wrapped by keys that never leave it",
+            fix="set SEAWALL_SECRETS__ADDRESS, ROLE and CREDENTIAL_FILE of the operator, docs/guide/secrets.md",
+        )
+    database = settings.database
+    if database.migrator_url is None or database.worker_url is None:
+        raise Refused(
+            "the migrator's or the worker's URL is not set",
+            why="the migrator asks for a rotation, a worker does it, and the app's own role can do neither",
+            fix="set SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL",
+        )
+    async with (
+        given.running(),
+        operating(
+            database.migrator_url.get_secret_value(),
+            database.worker_url.get_secret_value(),
+            given.vault.transit,
+            password=given.password,
+            models=_models(settings),
+        ) as operator,
+    ):
+        yield operator
+
+
+def _models(settings: Settings) -> list[type[Any]]:
+    from seawall.store.sealed import sealed_models
+
+    if settings.app.models:
+        sys.path.insert(0, str(settings.root.resolve()))
+        importlib.import_module(settings.app.models)
+    return sorted(sealed_models, key=lambda model: model.__name__)
 
 
 _LIST = """
@@ -87,10 +143,11 @@ WHERE k.state <> 'retired' ORDER BY t.slug, k.version
 """
 
 
-async def _list(operator: Operator, as_json: bool) -> None:
+async def _list(settings: Settings, as_json: bool) -> None:
     from seawall.core.sealing import SEALS_MAX
 
-    rows = await operator.owner.fetch(_LIST)
+    async with _operator(settings) as operator:
+        rows = await operator.owner.fetch(_LIST)
     for row in rows:
         if as_json:
             typer.echo(json.dumps(dict(row), default=str))
@@ -104,58 +161,41 @@ async def _list(operator: Operator, as_json: bool) -> None:
         typer.echo("no tenant has keys yet: the first sealed value makes them")
 
 
-async def _rotate(operator: Operator, tenants: list[UUID] | None, refuse_old_backups: bool, as_json: bool) -> int:
-    from seawall.privacy.rotation import Rotation, ask, unfinished
+async def _rotate(settings: Settings, tenants: list[UUID] | None, refuse_old_backups: bool, as_json: bool) -> int:
+    from seawall.privacy.operating import told, work_off
+    from seawall.privacy.rotation import ask
 
     def say(step: Step) -> None:
-        if as_json:
-            typer.echo(json.dumps(asdict(step), default=str))
-        else:
-            typer.echo(_told(step))
+        typer.echo(json.dumps(asdict(step), default=str) if as_json else told(step))
 
-    rotation = Rotation(operator.jobs, operator.transit, operator.models)
-    begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups)
-    if not as_json:
-        typer.echo(f"{len(begun)} begun" if begun else "none to begin; going on with what is under way")
-    kept, waited = 0, False
-    while True:
-        step = await rotation.step()
-        if step is not None:
-            say(step)
-            kept += step.did == "kept"
-            continue
-        waiting, given_up = await unfinished(operator.owner)
-        if given_up:
-            typer.echo(f"{given_up} jobs were given up after too many attempts; look into seawall.jobs", err=True)
-        if not waiting:
-            return 1 if kept or given_up else 0
-        if not waited and not as_json:
+    async def wait() -> None:
+        if not as_json:
             typer.echo("waiting for a batch that another worker has claimed, at most 30 s")
-        waited = True
         await asyncio.sleep(WAIT_S)
 
+    async with _operator(settings) as operator:
+        begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups)
+        if not as_json:
+            typer.echo(f"{len(begun)} begun" if begun else "none to begin; going on with what is under way")
+        kept, given_up = await work_off(operator, say, wait)
+    if given_up:
+        typer.echo(f"{given_up} jobs were given up after too many attempts: look into seawall.jobs", err=True)
+    return 1 if kept or given_up else 0
 
-def _told(step: Step) -> str:
-    if step.did == "resealed":
-        return f"{step.tenant_id}  {step.table}: {step.rows} rows under version {step.version}"
-    if step.did == "kept":
-        return f"{step.tenant_id}  {step.rows} rows do not open: the old key is kept until you have looked into them"
-    words = {"rotated": "sealing under version", "retired": "everything older is refused; version"}
-    return f"{step.tenant_id}  {words[step.did]} {step.version}" if step.did in words else f"{step.tenant_id}  nothing"
 
-
-async def _destroy(operator: Operator, tenant: UUID, confirm: str) -> None:
+async def _destroy(settings: Settings, tenant: UUID, confirm: str) -> None:
     from seawall.core.errors import Refused
     from seawall.privacy import rotation
 
-    slug = await operator.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", tenant)
-    if slug is not None and slug != confirm:
-        raise Refused(
-            f"{tenant} is not {confirm!r}",
-            why="destroying keys cannot be undone, so the tenant is named twice",
-            fix="`seawall keys list` shows ids and slugs; give the slug of the one you mean",
-        )
-    versions = await rotation.destroy(operator.owner, operator.transit, tenant)
+    async with _operator(settings) as operator:
+        slug = await operator.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", tenant)
+        if slug is not None and slug != confirm:
+            raise Refused(
+                f"{tenant} is not {confirm!r}",
+                why="destroying keys cannot be undone, so the tenant is named twice",
+                fix="`seawall keys list` shows ids and slugs; give the slug of the one you mean",
+            )
+        versions = await rotation.destroy(operator.owner, operator.transit, tenant)
     typer.echo(f"{confirm}: {versions} live versions destroyed, and the vault's key of this tenant")
     typer.echo("Nothing of it decrypts any more: rows, backups and WAL of the database, files of replicas.")
     typer.echo("What may still hold its key: snapshots and backups of the *vault's* storage. Delete those that are")

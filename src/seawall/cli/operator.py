@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from seawall.cli.surroundings import surroundings
 
 if TYPE_CHECKING:
     import asyncpg
@@ -70,26 +71,6 @@ def operate(path: Path, work: Callable[[Operator], Awaitable[Any]]) -> Any:
 
     with surroundings(load(path)):
         return asyncio.run(main())
-
-
-@contextlib.contextmanager
-def surroundings(settings: Settings) -> Iterator[None]:
-    """In development, the embedded parts, as the operator; else what settings say."""
-    if settings.secrets.address or settings.production or settings.database.url is not None:
-        yield
-        return
-    from seawall.development.database import development_database
-    from seawall.development.vault import development_vault
-    from seawall.secrets import OPERATOR
-
-    with (
-        development_database(settings, scratch=False) as database,
-        development_vault(settings, database, scratch=False) as vault,
-    ):
-        asyncio.run(vault.give_passwords(database))  # the server may have another address than when they were given
-        os.environ.update(database.environment() | vault.environment(OPERATOR))
-        os.environ["SEAWALL_ROOT"] = str(settings.root)
-        yield
 
 
 @contextlib.asynccontextmanager

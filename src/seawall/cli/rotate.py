@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from seawall.cli.operator import surroundings
+from seawall.cli.surroundings import surroundings
 
 if TYPE_CHECKING:
     from seawall.secrets.rotation import Rotation

@@ -15,6 +15,7 @@ from seawall.core.errors import Refused
 from seawall.development.database import SCRATCH_PREFIX, DevelopmentDatabase, process_lives
 from seawall.secrets import APP, AppRole, EmbeddedVault, Provisioner
 from seawall.settings import Settings
+from seawall.store.embedded import EmbeddedServer
 from seawall.store.roles import LOGIN_ROLES
 
 SCRATCH_REFRESH_S = 1.0
@@ -46,25 +47,14 @@ class DevelopmentVault:
 
     async def give_passwords(self, database: DevelopmentDatabase) -> None:
         """Hand the passwords of the server's login roles to the vault, once for each server."""
-        connection = await asyncpg.connect(database.owner_url)
-        try:
-            rows = await connection.fetch(
-                "SELECT rolname FROM pg_authid WHERE rolname = ANY($1) AND rolpassword IS NULL", list(LOGIN_ROLES)
-            )
-        finally:
-            await connection.close()
-        url = database.server.dsn("postgres")
         with _one_at_a_time(self.server):
-            self._provisioner().give_passwords(self.database_mount, url, LOGIN_ROLES, renew=bool(rows))
+            await hand_over_passwords(_provisioner(self.server), database)
 
     def remove(self) -> None:
         """Take a scratch app's place away, its keys with it."""
-        self._provisioner().remove(self.prefix)
+        _provisioner(self.server).remove(self.prefix)
         for role in self.roles.values():
             role.secret_id_file.unlink(missing_ok=True)
-
-    def _provisioner(self) -> Provisioner:
-        return _provisioner(self.server)
 
 
 def embedded_vault_home(settings: Settings) -> Path:
@@ -94,14 +84,33 @@ def development_vault(
 
 
 def _made(server: EmbeddedVault, database: DevelopmentDatabase, prefix: str, scratch: bool) -> DevelopmentVault:
-    digest = hashlib.sha256(str(database.server.home).encode()).hexdigest()[:12]
-    mount = f"postgres-{digest}/database"  # roles and their passwords are the server's, which several apps may share
+    mount = password_mount(database.server)
     provisioner = _provisioner(server)
     with _one_at_a_time(server):
         if scratch:
             _sweep(provisioner)
         roles = provisioner.make(prefix, server.home / "identities", database_mount=mount)
     return DevelopmentVault(server, prefix, mount, roles, scratch)
+
+
+async def hand_over_passwords(provisioner: Provisioner, database: DevelopmentDatabase) -> None:
+    """Make the vault's passwords those of the server's login roles, whatever either of them was before."""
+    mount, server = password_mount(database.server), database.server
+    provisioner.give_passwords(mount, server.dsn("postgres"), LOGIN_ROLES)
+    for role in LOGIN_ROLES:
+        try:
+            connection = await asyncpg.connect(
+                server.address("postgres", role), password=provisioner.password(mount, role)
+            )
+        except asyncpg.InvalidPasswordError:  # one of the two was thrown away, or restored, since they met
+            provisioner.renew_password(mount, role)
+        else:
+            await connection.close()
+
+
+def password_mount(server: EmbeddedServer) -> str:
+    """The engine that keeps the passwords of a server's roles: they are the server's, which several apps may share."""
+    return f"postgres-{hashlib.sha256(str(server.home).encode()).hexdigest()[:12]}/database"
 
 
 def _provisioner(server: EmbeddedVault) -> Provisioner:

@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 
 from seawall.privacy.ring import Ring
+from seawall.store.address import asyncpg_url, sqlalchemy_url
 from seawall.store.pool import PasswordSource
 
 CHANNEL = "seawall_tenant_keys"
@@ -34,8 +35,8 @@ class Revocations:
     """Keeps a ring informed. `url` signs in as any role of the database, with its own password or with `password`."""
 
     def __init__(self, url: str, ring: Ring, *, password: PasswordSource | None = None) -> None:
-        self._url = url
-        self._password = {} if password is None else {"password": password}
+        self._url = asyncpg_url(url)
+        self._password = {"password": password} if password is not None and sqlalchemy_url(url).password is None else {}
         self._ring = ring
         self._task: asyncio.Task[None] | None = None
         self._said = ""
@@ -60,9 +61,8 @@ class Revocations:
         while True:
             try:
                 await self._listen(began)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                if self._ring.hearing:
-                    _log.warning("keys-deaf", reason=type(error).__name__)
+            except Exception as error:  # whatever it is: keys are kept for seconds only until it is over
+                _log.warning("keys-deaf", reason=type(error).__name__)
             self._ring.hearing = False
             await asyncio.sleep(RECONNECT_AFTER_S)
 

@@ -148,7 +148,7 @@ class Ring:
 
     def sweep(self) -> None:
         """Let go of what has been kept too long. Transactions that are under way keep theirs until they end."""
-        for tenant_id in [one for one in self._kept if self._fresh(one) is None]:
+        for tenant_id in [one for one in list(self._kept) if self._fresh(one) is None]:
             del self._kept[tenant_id]
         for tenant_id in [one for one, held in self._alive.items() if not held]:
             del self._alive[tenant_id]

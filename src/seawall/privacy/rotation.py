@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from seawall import audit
 from seawall.core.errors import Refused
-from seawall.core.events import Event, Resealed, TenantKeyChange
+from seawall.core.events import Resealed, TenantKeyChange
 from seawall.core.sealing import KEY_BYTES, SealBroken, TenantKeys
 from seawall.core.vault import KeyDestroyed, Transit
 from seawall.privacy.ring import kek_name, kek_version, wrap_context
@@ -120,26 +120,30 @@ class Rotation:
         if current is None:
             return Step(tenant_id, "nothing")
         key, made = kek_name(tenant_id), current + 1
+        rewrapped: list[tuple[int, str, str]] = []
         try:
             kek = await self._transit.rotate(key)
-            events: list[Event] = []
             for row in (row for row in rows if row["wrapped"] is not None):
                 context = wrap_context(tenant_id, row["version"])
                 [wrapped] = await self._transit.rewrap(key, [row["wrapped"]], context=context)
-                await lease.fetchrow(
-                    "SELECT seawall.rewrap_tenant_key($1, $2, $3, $4)",
-                    row["version"], row["wrapped"], wrapped, kek_version(wrapped),
-                )  # fmt: skip
-            events.append(TenantKeyChange(tenant=str(tenant_id), change="rewrapped", version=kek))
-            wrapped = await self._transit.wrap(key, os.urandom(KEY_BYTES), context=wrap_context(tenant_id, made))
+                rewrapped.append((row["version"], row["wrapped"], wrapped))
+            fresh = await self._transit.wrap(key, os.urandom(KEY_BYTES), context=wrap_context(tenant_id, made))
         except KeyDestroyed:
             return Step(tenant_id, "nothing")
+        # this waits for those who seal, so nothing may be locked before it that they could wait for
         [row] = await lease.fetch(
-            "SELECT seawall.rotate_tenant_key($1, $2, $3) AS rotated", made, wrapped, kek_version(wrapped)
+            "SELECT seawall.rotate_tenant_key($1, $2, $3) AS rotated", made, fresh, kek_version(fresh)
         )
         if not row["rotated"]:
             return Step(tenant_id, "nothing")
-        events.append(TenantKeyChange(tenant=str(tenant_id), change="rotated", version=made))
+        for version, old, new in rewrapped:
+            await lease.fetchrow(
+                "SELECT seawall.rewrap_tenant_key($1, $2, $3, $4)", version, old, new, kek_version(new)
+            )
+        events = [
+            TenantKeyChange(tenant=str(tenant_id), change="rewrapped", version=kek),
+            TenantKeyChange(tenant=str(tenant_id), change="rotated", version=made),
+        ]
         await audit.append(lease, events)
         await self._go_on(lease, job, made, kek, None, None)
         return Step(tenant_id, "rotated", version=made)

@@ -13,13 +13,14 @@ Start at `heading.include`.
 from seawall.secrets.client import Mounts, VaultClient
 from seawall.secrets.connection import Connection
 from seawall.secrets.embedded import EmbeddedVault
-from seawall.secrets.heading import Secrets, include
+from seawall.secrets.heading import GIVEN, Secrets, include
 from seawall.secrets.login import AppRole, Kubernetes, TokenFile
-from seawall.secrets.provision import APP, OPERATOR, Provisioner
+from seawall.secrets.provision import APP, OPERATOR, Provisioner, policy_document
 from seawall.secrets.rotation import Rotation
 
 __all__ = [
     "APP",
+    "GIVEN",
     "OPERATOR",
     "AppRole",
     "Connection",
@@ -32,4 +33,5 @@ __all__ = [
     "TokenFile",
     "VaultClient",
     "include",
+    "policy_document",
 ]

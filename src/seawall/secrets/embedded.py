@@ -134,7 +134,7 @@ class EmbeddedVault:
         with (self.home / "start.lock").open("ab") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
             fcntl.flock(self._held, fcntl.LOCK_SH)
-            if not self._running():
+            if not self.running():
                 self._launch()
             self.unseal()
 
@@ -167,6 +167,17 @@ class EmbeddedVault:
                 return
             time.sleep(POLL_S)
         raise self._did_not_start()
+
+    def seal(self) -> None:
+        """Seal it, as an operator does who suspects something: everything is 503 until `unseal`."""
+        with requests.Session() as session:
+            session.trust_env = False
+            session.put(
+                f"{self.address}/v1/sys/seal",
+                headers={"X-Vault-Token": self.root_token},
+                verify=str(self.ca_file),
+                timeout=ANSWER_TIMEOUT_S,
+            ).raise_for_status()
 
     # The process ------------------------------------------------------------------------------------------------------
 
@@ -233,7 +244,7 @@ class EmbeddedVault:
                     taken.bind(("127.0.0.1", 0))
             return one.getsockname()[1], two.getsockname()[1]
 
-    def _running(self) -> bool:
+    def running(self) -> bool:
         """Whether *our* server runs: a process with this configuration, not just any with its number."""
         place = self._place()
         if place is None:
@@ -247,11 +258,11 @@ class EmbeddedVault:
 
     def _stop(self) -> None:
         place = self._place()
-        if place is None or not self._running():
+        if place is None or not self.running():
             return
         os.kill(place.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self._running():
+        while self.running():
             if time.monotonic() > deadline:
                 os.kill(place.pid, signal.SIGKILL)
                 break
@@ -268,7 +279,7 @@ class EmbeddedVault:
                 )
             return dict(answer.json())
         except (requests.RequestException, ValueError):
-            if not self._running():
+            if not self.running():
                 raise self._did_not_start() from None
             return {"initialized": True}  # it is between two states; asked again
 

@@ -149,9 +149,11 @@ def _login(section: SecretsSection) -> Login:
 def in_environment(settings: Settings) -> list[str]:
     """Names of settings that hold a secret in the environment although there is a vault."""
     found = [name for name in ("SEAWALL_SECRET_KEY",) if settings.secret_key is not None and os.environ.get(name)]
-    urls = ("DATABASE_URL", "SEAWALL_DATABASE__URL", "SEAWALL_DATABASE__IDENTITY_URL", "SEAWALL_DATABASE__WORKER_URL")
+    sections = ("URL", "IDENTITY_URL", "WORKER_URL", "BREAK_GLASS_URL")
+    urls = ("DATABASE_URL", *(f"SEAWALL_DATABASE__{name}" for name in sections))
     found += [name for name in urls if has_password(os.environ.get(name, ""))]
-    return found + sorted(name for name in os.environ if name.startswith("SEAWALL_") and name.endswith("CLIENT_SECRET"))
+    endings = ("CLIENT_SECRET", "__SECRET")
+    return found + sorted(name for name in os.environ if name.startswith("SEAWALL_") and name.endswith(endings))
 
 
 def has_password(url: str) -> bool:

@@ -3,7 +3,8 @@
     <prefix>-app         the running app: reads its secrets, wraps and unwraps data keys, makes keys of new tenants
     <prefix>-operator    `seawall rotate` and erasure: also writes secrets, rotates, retires and destroys keys
 
-Development does this by itself. In production whoever runs the vault does it once: `seawall vault --print-policy`.
+Development does this by itself. In production whoever runs the vault does it once, with `seawall vault policy app` and
+`seawall vault policy operator`.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Provisioner:
             folder: where the secret ids are kept, mode 0600.
             database_mount: the database engine, when it is not `<prefix>/database`.
         """
-        with self._client() as client:
+        with self.signed_in() as client:
             mounts = Mounts(prefix)
             there = client.sys.list_mounted_secrets_engines()["data"]
             if f"{mounts.kv}/" not in there:
@@ -107,16 +108,15 @@ class Provisioner:
             self._first_master(client, mounts)
             return {one: self._identity(client, prefix, one, folder, database_mount) for one in (APP, OPERATOR)}
 
-    def give_passwords(self, mount: str, url: str, roles: Sequence[str], *, renew: bool) -> None:
+    def give_passwords(self, mount: str, url: str, roles: Sequence[str]) -> None:
         """Hand the passwords of database roles to the vault: a static role of its database engine for each.
 
         Args:
             mount: the engine's path; one a server, since roles are the server's.
             url: how the vault reaches the server, as somebody who may change those passwords.
             roles: their names.
-            renew: set new passwords, for a server that does not know the ones the vault has.
         """
-        with self._client() as client:
+        with self.signed_in() as client:
             if f"{mount}/" not in client.sys.list_mounted_secrets_engines()["data"]:
                 _unless_there(lambda: client.sys.enable_secrets_engine("database", path=mount))
             client.adapter.post(
@@ -136,12 +136,20 @@ class Provisioner:
                         f"/v1/{mount}/static-roles/{role}",
                         json={"db_name": "server", "username": role, "rotation_period": f"{PASSWORD_LIFETIME_S}s"},
                     )
-                elif renew:
-                    client.adapter.post(f"/v1/{mount}/rotate-role/{role}", json={})
+
+    def password(self, mount: str, role: str) -> str:
+        """The password that the vault has for a role."""
+        with self.signed_in() as client:
+            return str(client.adapter.get(f"/v1/{mount}/static-creds/{role}")["data"]["password"])
+
+    def renew_password(self, mount: str, role: str) -> None:
+        """A new one, in the vault and in the database."""
+        with self.signed_in() as client:
+            client.adapter.post(f"/v1/{mount}/rotate-role/{role}", json={})
 
     def remove(self, prefix: str) -> None:
         """Take everything of an app away: its keys are destroyed with their engine."""
-        with self._client() as client:
+        with self.signed_in() as client:
             mounts = Mounts(prefix)
             for mount in (mounts.database, mounts.transit, mounts.kv):
                 client.sys.disable_secrets_engine(mount)
@@ -151,7 +159,7 @@ class Provisioner:
 
     def prefixes(self) -> list[str]:
         """The apps that have a place here."""
-        with self._client() as client:
+        with self.signed_in() as client:
             there = client.sys.list_mounted_secrets_engines()["data"]
         return sorted(path.removesuffix("/kv/") for path in there if path.endswith("/kv/"))
 
@@ -204,7 +212,8 @@ class Provisioner:
         client.auth.token.revoke(answer["auth"]["client_token"])
         return True
 
-    def _client(self) -> Any:
+    def signed_in(self) -> Any:
+        """A client, as a context."""
         session = requests.Session()
         session.trust_env = False
         session.verify = str(self.ca_file)

@@ -21,7 +21,8 @@ from seawall.core.errors import Refused
 from seawall.store.sealed import hang_doors
 from seawall.store.walls import APP_SCHEMA
 
-_REFERS_TO = "seawall_refers_to"
+REFERS_TO = "seawall_refers_to"
+"""In a column's info: the table whose `id` it holds."""
 
 NAMING = {
     "pk": "pk_%(table_name)s",
@@ -58,7 +59,7 @@ class Tenanted(DeclarativeBase):
         if table is None:
             return
         for column in list(table.columns):
-            target = column.info.get(_REFERS_TO)
+            target = column.info.get(REFERS_TO)
             if target is not None:
                 far = f"{APP_SCHEMA}.{target}"
                 table.append_constraint(
@@ -83,7 +84,7 @@ def refers_to(table: str, *, index: bool = True, **kwargs: Any) -> MappedColumn[
         index: index the column, as most foreign keys want.
         kwargs: passed to `mapped_column`, such as `nullable=True`.
     """
-    return mapped_column(info={_REFERS_TO: table}, index=index, **kwargs)
+    return mapped_column(info={REFERS_TO: table}, index=index, **kwargs)
 
 
 def object_id() -> MappedColumn[UUID]:

@@ -42,8 +42,6 @@ BLIND_SUFFIX = "_blind"
 WHY_LENGTH_MIN = 8
 LEASE = "seawall_lease"
 """In the `info` of a session: the lease that it rides on."""
-KEYS = "seawall_keys"
-"""In the `info` of an instance's state: the `TenantKeys` of the transaction that loaded it."""
 sealed_models: set[type[Any]] = set()
 """Every model with sealed columns."""
 _log = structlog.get_logger("seawall.store")
@@ -64,15 +62,24 @@ _CODECS: dict[type, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
 _NAMED = {kind.__name__: kind for kind in _CODECS}
 
 
+_SEALED: Any = object()
+
+
 class Cell:
-    """What the ORM holds of a sealed value: the envelope from the database, or a plain value still to be sealed."""
+    """What the ORM holds of a sealed value: the envelope from the database and the keys of the transaction that loaded
+    it, or a plain value still to be sealed.
+    """
 
-    __slots__ = ("envelope", "opened", "plain")
+    __slots__ = ("envelope", "keys", "plain")
 
-    def __init__(self, envelope: bytes | None, plain: Any = None) -> None:
+    def __init__(self, envelope: bytes | None, keys: TenantKeys | None = None, plain: Any = _SEALED) -> None:
         self.envelope = envelope
+        self.keys = keys
         self.plain = plain
-        self.opened = envelope is None
+
+    @property
+    def opened(self) -> bool:
+        return self.plain is not _SEALED
 
     def __repr__(self) -> str:
         return "<sealed>"
@@ -193,16 +200,15 @@ class Door:
     def __get__(self, instance: Any, owner: Any) -> Any:
         if instance is None:
             return self.inner
-        cell = self.inner.__get__(instance, owner)
+        cell = instance.__dict__.get(self.key) or self.inner.__get__(instance, owner)
         if cell is None:
             return None
-        if not cell.opened:
-            keys = keys_of(instance)
-            if keys is None:
+        plain = cell.plain
+        if plain is _SEALED:
+            if cell.keys is None:
                 raise VaultUnavailable()
-            cell.plain = self.opened(keys, self.identity_of(instance), cell.envelope)
-            cell.opened = True
-        return cell.plain
+            plain = cell.plain = self.opened(cell.keys, self.identity_of(instance), cell.envelope)
+        return plain
 
     def __set__(self, instance: Any, value: Any) -> None:
         if value is None:
@@ -214,7 +220,7 @@ class Door:
             isinstance(value, bool | datetime.datetime) and type(value) is not self.type.plain_type
         ):
             raise TypeError(f"{self.label.text} takes {self.type.plain_type.__name__}, not {type(value).__name__}")
-        self.inner.__set__(instance, Cell(None, value))
+        self.inner.__set__(instance, Cell(None, None, value))
 
     def __delete__(self, instance: Any) -> None:
         self.inner.__delete__(instance)
@@ -262,12 +268,6 @@ class Door:
         if len(plain) > SEALED_MAX_BYTES:
             raise Unprocessable("A value is too long to be stored.")
         return plain
-
-
-def keys_of(instance: Any) -> TenantKeys | None:
-    """The keys of the transaction that loaded an instance."""
-    keys: TenantKeys | None = sa.inspect(instance).info.get(KEYS)
-    return keys
 
 
 def doors_of(model: type[Any]) -> tuple[Door, ...]:
@@ -335,13 +335,13 @@ def _loaded(instance: Any, context: Any, *_: Any) -> None:
     lease = context.session.info.get(LEASE)
     if lease is None:
         return
-    envelopes = [
-        cell.envelope
+    cells = [
+        cell
         for door in doors_of(type(instance))
         if (cell := instance.__dict__.get(door.key)) is not None and cell.envelope is not None
     ]
     keys: TenantKeys | None = lease.known_keys
-    if keys is not None and not all(map(keys.knows, envelopes)):
-        keys = await_only(lease.keys(envelopes))
-    if keys is not None:
-        sa.inspect(instance).info[KEYS] = keys
+    if keys is not None and not all(keys.knows(cell.envelope) for cell in cells):
+        keys = await_only(lease.keys([cell.envelope for cell in cells]))
+    for cell in cells:
+        cell.keys = keys

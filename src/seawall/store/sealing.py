@@ -12,7 +12,7 @@ from sqlalchemy.util import await_only
 from seawall.core.scope import Scope
 from seawall.core.sealing import TenantKeys
 from seawall.core.vault import VaultUnavailable
-from seawall.store.sealed import BLIND_SUFFIX, KEYS, LEASE, doors_of
+from seawall.store.sealed import BLIND_SUFFIX, LEASE, doors_of
 
 
 class SealingSession(Session):
@@ -35,7 +35,6 @@ def _seal_pending(session: Session, flush_context: Any, instances: Any) -> None:
     keys: TenantKeys = await_only(session.info[LEASE].sealing_keys(len(waiting)))
     for instance, door, cell in waiting:
         cell.envelope = door.sealed(keys, door.identity_for(instance), cell.plain)
-        sa.inspect(instance).info[KEYS] = keys
         if door.find is not None:
             setattr(instance, f"{door.key}{BLIND_SUFFIX}", door.blind(keys, cell.plain))
 

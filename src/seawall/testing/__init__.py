@@ -50,6 +50,11 @@ class RunningApp:
         """Everybody the seed named, by name: `tenant`, `role`, `user_id`, `login`, `objects`."""
         return {persona["name"]: persona for persona in self.target["personas"]}
 
+    @property
+    def people(self) -> dict[str, dict[str, Any]]:
+        """The personas, and the platform's staff, who belong to no tenant and may ask for break-glass."""
+        return self.personas | {person["name"]: person for person in self.target.get("staff", ())}
+
     def client(self, persona: str | None = None) -> httpx2.Client:
         """A client signed in as a persona, kept for the next call; without a name, one that is not signed in."""
         if persona is None:
@@ -63,7 +68,7 @@ class RunningApp:
         demands one. (Enrolling it, at the first time, ends the sessions that the persona had.)
         """
         client = self.half_sign_in(persona)
-        if self.personas[persona]["role"] in self.target["sign_in"]["privileged_roles"]:
+        if self.people[persona]["role"] in self.target["sign_in"]["privileged_roles"]:
             if persona in self._passkeys:
                 self.confirm(persona, client, self.target["sign_in"]["passkeys"]["prove"])
             else:
@@ -91,7 +96,7 @@ class RunningApp:
 
     def half_sign_in(self, persona: str) -> httpx2.Client:
         """A new session that has proved login and password only."""
-        known = self.personas[persona]
+        known = self.people[persona]
         client = self._new_client()
         start = self.target["sign_in"]
         form_page = client.get(start["start"], follow_redirects=True, headers={"Accept": "text/html"})

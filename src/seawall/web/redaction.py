@@ -32,7 +32,10 @@ CARD_DIGITS_MIN, CARD_DIGITS_MAX = 13, 19
 ITEMS_MAX = 20
 
 _CODE = re.compile(r"[A-Za-z0-9_.:/{}*,+-]{1,128}")
-_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{32}")
+_ID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?=\d*[a-f])(?:[0-9a-f]{16}|[0-9a-f]{32})"
+)
+"""A UUID, a span or a trace. Without a letter it may be a card number: those have 16 digits, too."""
 _DATE = r"\d{4}-\d\d-\d\d"
 _SHAPES = re.compile(
     "|".join(

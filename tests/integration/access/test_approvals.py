@@ -82,6 +82,19 @@ async def test_once_for_exactly_that_and_a_rollback_gives_it_back(office: Office
     assert [row["step"] for row in steps] == ["asked", "approved", "consumed"]
 
 
+async def test_what_a_browser_would_send_again_is_its_own_and_is_forgotten_when_used(office: Office) -> None:
+    for path in ("//evil.example/x", "/\\evil.example", "https://evil.example/"):
+        denied = await office.approvals.draft(
+            office.manager, replace(INTENT, resource=path, resume=Resume(path, {"amount": "1"})), BY_OWNER
+        )
+        draft = UUID(str(denied.extra["access_request"]["binding_token"]))  # type: ignore[index]
+        assert (await office.approvals.find(office.manager, draft, own=True)).resume is None
+    approved = await office.approved()
+    assert approved.resume == {"path": "/orders/1", "fields": {}, "method": "post"}
+    assert await office.use()
+    assert (await office.approvals.find(office.manager, approved.id, own=True)).resume is None
+
+
 async def test_of_many_at_once_one_wins(office: Office) -> None:
     await office.approved()
     assert sum(await asyncio.gather(*(office.use() for _ in range(8)))) == 1

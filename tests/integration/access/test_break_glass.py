@@ -168,7 +168,13 @@ async def test_only_its_own_person_with_a_second_factor_enters(platform: Platfor
         await platform.grants.decide(platform.ada, grant, approve=True, trace_id="")
     grant = await platform.grants.decide(platform.ben, grant, approve=True, trace_id="")
     assert await platform.database.enter_break_glass(platform.ben, grant.id) is None
-    await platform.scratch.owner.execute("UPDATE seawall.sessions SET aal = 1")
+    owner = platform.scratch.owner
+    assert await platform.database.enter_break_glass(platform.ada, grant.id) is not None
+    await owner.execute("UPDATE seawall.sessions SET second_factor_at = now(), doubted_at = 'infinity'")
+    assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
+    await owner.execute("UPDATE seawall.sessions SET doubted_at = NULL")
+    assert await platform.database.enter_break_glass(platform.ada, grant.id) is not None
+    await owner.execute("UPDATE seawall.sessions SET aal = 1")
     assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
 
 

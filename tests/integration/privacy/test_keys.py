@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.support.sealed import KEYS, Guest, Hotel, name_of, owner_of
 from tests.support.vaults import ScratchVault
@@ -133,7 +134,7 @@ async def test_other_processes_hear_of_it_within_a_second(inn: Hotel, place: Scr
     async with owner_of(inn) as owner:
         assert await destroy(owner, place.operator.transit, inn.alpha.tenant_id) == 1
     for _ in range(50):
-        if held.__dict__["name"].opened or held._sa_instance_state.info["seawall_keys"].locked:  # type: ignore[attr-defined]
+        if held.__dict__["name"].opened or held.__dict__["name"].keys.locked:
             break
         await asyncio.sleep(0.02)
     with pytest.raises(VaultUnavailable):
@@ -144,6 +145,24 @@ async def test_other_processes_hear_of_it_within_a_second(inn: Hotel, place: Scr
     with pytest.raises(KeyDestroyed):
         await name_of(inn, guest)
     await told.stop()
+
+
+async def test_a_tenant_is_not_deleted_before_its_keys(inn: Hotel, place: ScratchVault) -> None:
+    tenant = await inn.scratch.tenant()
+    lonely = await inn.admitted(tenant)
+    await inn.put(lonely)
+    clear = "DELETE FROM app.sealed_guests WHERE tenant_id = $1"
+    await inn.scratch.owner.execute(clear, tenant)
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="destroy the keys"):
+        await inn.scratch.owner.execute("DELETE FROM seawall.tenants WHERE id = $1", tenant)
+    async with owner_of(inn) as owner:
+        await destroy(owner, place.operator.transit, tenant)
+    # what else hangs on a tenant goes with it, memberships with their own event
+    async with inn.scratch.owner.transaction():
+        await inn.scratch.owner.execute(
+            "SELECT seawall.audit_append_as(NULL, NULL, NULL, $1)", ['{"kind":"access.grant","outcome":"success"}']
+        )
+        await inn.scratch.owner.execute("DELETE FROM seawall.tenants WHERE id = $1", tenant)
 
 
 async def test_a_suspended_tenant_has_no_keys(inn: Hotel) -> None:
@@ -199,6 +218,16 @@ async def test_a_deaf_process_keeps_keys_for_seconds_only(inn: Hotel, monkeypatc
         await name_of(inn, guest)
 
 
+async def test_sweeping_lets_go_of_what_is_too_old(inn: Hotel, monkeypatch: pytest.MonkeyPatch) -> None:
+    for who in (inn.alpha, inn.beta):
+        await inn.put(who)
+    inn.ring.sweep()
+    assert len(inn.ring) == 2
+    monkeypatch.setattr("seawall.privacy.ring.KEPT_MAX_S", -1.0)
+    inn.ring.sweep()
+    assert len(inn.ring) == 0
+
+
 async def test_a_listener_that_is_cut_off_drops_everything_and_comes_back(
     inn: Hotel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,4 +248,7 @@ async def test_a_listener_that_is_cut_off_drops_everything_and_comes_back(
         await asyncio.sleep(0.01)
     assert inn.ring.hearing
     assert len(inn.ring) == 0
+    await inn.put()
+    await asyncio.sleep(0.3)  # several rounds of listening with something kept
+    assert inn.ring.hearing
     await told.stop()

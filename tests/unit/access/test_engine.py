@@ -180,7 +180,7 @@ def test_assurance_is_the_latest_proof(tmp_path: Path) -> None:
 def test_slices_and_pruning_change_no_decision(engine: Engine) -> None:
     """5,000 random requests: the engine against Cedar on all policies, with the schema, and the whole entities."""
     whole = policy_set({p.id: p.est for p in engine.book.policies.values()})
-    rng = random.Random(7)  # noqa: S311 (test data)
+    rng = random.Random(7)
     allowed = 0
     for _ in range(5_000):
         who, what, action, extra, step_up = _random_request(rng)

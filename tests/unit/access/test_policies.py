@@ -71,8 +71,17 @@ PERMIT = 'permit (principal in Role::"manager", action == Action::"read", resour
             "has @step_up",
         ),
         (
-            f'@id("a") @title("x") {PERMIT} when {{ resource.venue.tenant == principal.tenant }};',
-            "resource.venue.tenant",
+            f'@id("a") @title("x") {PERMIT} when {{ resource has courier && resource.courier.tenant == principal.tenant }};',  # noqa: E501
+            "resource.courier.tenant",
+        ),
+        (
+            f'@id("a") @title("x") {PERMIT} when {{ resource has courier && resource.courier in Role::"manager" }};',
+            "asks whether resource.courier is in something",
+        ),
+        (
+            f'@id("a") @title("x") {PERMIT} when {{ (if resource.rushed then resource.venue else resource.venue).tenant'
+            " == principal.tenant };",
+            "asks the attribute tenant of something that is not a path",
         ),
     ],
 )
@@ -95,7 +104,8 @@ def test_policies_that_do_not_start(tmp_path: Path, policy: str, words: str) -> 
         ("courier?: User", "courier: User", "the column courier_id may be NULL"),
         ("rushed: Bool", "rushed: ipaddr", "the column rushed does not fit"),
         ("type Ctx = { now: datetime,", "type Ctx = { now: Long,", "context.now is Long"),
-        ("entity Parcel =", "entity Parcel in [Venue] =", "entity Parcel has parents"),
+        ("entity Parcel =", "entity Parcel in [User] =", "0 columns of Parcel refer to it"),
+        ("entity Parcel =", "entity Parcel in [Parcel] =", "0 columns of Parcel refer to it"),
         ("resource: [Parcel, Venue], context: Ctx", "resource: [Venue], context: Ctx", 'no action "read" on Parcel'),
     ],
 )

@@ -61,6 +61,8 @@ def test_values_are_kept_by_type_and_field() -> None:
     assert value_of("customer", "Olivia") == "[text of 6]"
     assert value_of("reason", "Olivia Marsh of 3 Old Quay") == "[text of 26]"
     assert value_of("number", 4111111111111111) == "[redacted]"
+    assert value_of("trace_id", "4111111111111111") == "[redacted]"
+    assert value_of("anything", "4111111111111111") == "[text of 16]"
     assert value_of("order", {"recipient": "Olivia"}) == "[dict]"
     assert value_of("names", ["Olivia"]) == ["[text of 6]"]
 

@@ -19,11 +19,12 @@ from uuid import UUID
 
 from seawall.access.context import AUTH, NOW, ContextMap
 from seawall.access.engine import Allow, Deny, Engine, Ruling, StepUp, Verdict
-from seawall.access.entities import PRINCIPAL, TENANT, Field, ResourceMap
+from seawall.access.entities import PRINCIPAL, TENANT, Field, Parent, ResourceMap
 from seawall.access.expressions import Est, mentions
 from seawall.access.may import READ
-from seawall.access.policies import PolicyBook, concerns
-from seawall.access.schema import ActionType, CedarType, EntityRef, Record, SetOf
+from seawall.access.policies import PolicyBook
+from seawall.access.reach import concerns
+from seawall.access.schema import ActionType, CedarType, EntityRef, EntityType, Record, SetOf
 from seawall.access.values import Unconvertible, converter
 from seawall.core.errors import Refused
 from seawall.core.scope import Assurance, Membership, Principal
@@ -192,7 +193,8 @@ class Bench:
             Field(name, name, converter(attribute.type), attribute.required)
             for name, attribute in sorted(entity.attributes.items())
         )
-        return ResourceMap(qualified, _id, fields)
+        parents = tuple(Parent(_holds(entity, kind), kind) for kind in sorted(entity.parents))
+        return ResourceMap(qualified, _id, fields, parents)
 
     def _compile(self, action: str, type_name: str, moment: datetime) -> Ruling:
         resource = self._resource(type_name)
@@ -288,6 +290,18 @@ def outcome_of(verdict: Verdict) -> Outcome:
 def _looks_at_actions(book: PolicyBook) -> bool:
     grouped = any(len(action.groups) > 1 for action in book.schema.actions.values())
     return grouped or mentions([policy.est for policy in book.policies.values()]).action
+
+
+def _holds(entity: EntityType, parent: str) -> str:
+    """The attribute that names the parent of a type: rows have a foreign key, made-up objects this."""
+    names = [name for name, attribute in sorted(entity.attributes.items()) if attribute.type == EntityRef(parent)]
+    if not names:
+        raise Refused(
+            f"entity {entity.name} in [{parent}] has no attribute that names the {parent}",
+            why="tests make up objects from their attributes, and could not say where one belongs",
+            fix=f"add an attribute of type {parent} to {entity.name}",
+        )
+    return names[0]
 
 
 def _id(instance: Any) -> Any:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from seawall.access.entities import PRINCIPAL, TENANT, Field, resource_map
 from seawall.access.policies import PolicyBook, read_policies
+from seawall.access.relations import Relations
 from seawall.access.review.bench import Bench
 from seawall.access.review.literals import Literals, literals_of
 from seawall.access.review.verify import Step
@@ -144,7 +145,7 @@ class _Recording:
             wanted = kind(identity)
         except (ValueError, TypeError):
             return None
-        fields = self._fields_of(type_name, model, key)
+        fields = self._fields_of(type_name, model)
         columns = sa.inspect(model).column_attrs
         statement = compiled(
             sa.select(*(columns[field.key].columns[0] for field in fields)).where(
@@ -163,9 +164,9 @@ class _Recording:
             if value is not None
         }
 
-    def _fields_of(self, type_name: str, model: type[Any], key: str) -> tuple[Field, ...]:
+    def _fields_of(self, type_name: str, model: type[Any]) -> tuple[Field, ...]:
         if type_name not in self._fields:
-            self._fields[type_name] = resource_map(model, key, self._bench.schema).fields
+            self._fields[type_name] = resource_map(model, self._bench.schema, Relations(self._bench.schema)).fields
         return self._fields[type_name]
 
     def _redacted(self, kind: CedarType, value: Any, path: Any, at: datetime, names: _Names) -> Any:

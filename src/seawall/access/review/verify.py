@@ -263,13 +263,13 @@ def _score(book: PolicyBook, score: Score, floor: float) -> Iterator[Finding]:
         )
     walls = {wall.id for wall in walls_of(book)}
     for survivor in score.survivors:
-        if survivor.policy in walls and survivor.witness is not None:
+        if survivor.policy in walls and survivor.witness is not None and survivor.witness.before == "deny":
             yield Finding(
                 "wall-weak",
                 "error",
                 survivor.policy,
                 survivor.file,
                 f"the tests would not notice this hole in the wall {survivor.policy}: {survivor.mistake}",
-                "add a test of that request: of a wall, every mistake must be noticed",
+                "add a test of that request: of a wall, every hole must be noticed",
                 survivor.witness,
             )

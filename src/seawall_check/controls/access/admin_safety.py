@@ -136,6 +136,7 @@ async def _bounds(target: Target, trial: Trial, admin: Admin) -> None:
 
 async def _again(target: Target, trial: Trial, admin: Admin, owner: Persona, person: str) -> None:
     client = await target.fresh(owner)
+    await admin.give(client, person, admin.lowest)  # they have it, unless another control took it
     taken = await admin.revoke(client, person, admin.lowest)
     trial.allow(f"{owner.name} takes a person's only role", taken, of="again")
     once_more = await admin.revoke(client, person, admin.lowest)

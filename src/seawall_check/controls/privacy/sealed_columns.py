@@ -50,7 +50,7 @@ PERSONAL = re.compile(
 )
 NUMBERS_ONLY = re.compile(r"[0-9+() .-]*[0-9][0-9+() .-]*")
 """A stated value of digits and what telephone numbers are written with: the planted one is of digits, too."""
-FILE_MAX_BYTES = 1024**3
+FILE_MAX_BYTES = 256 * 1024**2
 SEARCH_TIMEOUT_S = 90.0
 
 TABLES = """

@@ -78,7 +78,8 @@ BEGIN
       AND (m.expires_at IS NULL OR m.expires_at > now())
     HAVING bool_or(m.role = ANY (consume_request.roles) AND (anywhere OR m.scope_id IS NULL));
     IF held IS NULL THEN RETURN; END IF;
-    UPDATE seawall.approval_requests r SET consumed_at = clock_timestamp()
+    -- what the browser would have sent again is kept no longer than it is needed
+    UPDATE seawall.approval_requests r SET consumed_at = clock_timestamp(), resume = 'null'
     WHERE r.id = live.id AND r.consumed_at IS NULL AND r.decision = 'approved';
     IF NOT FOUND THEN RETURN; END IF;
     INSERT INTO seawall.audit_events (tenant_id, user_id, session_id, kind, outcome, body)
@@ -246,8 +247,8 @@ BEGIN
     RETURN part;
 END $$;
 
--- From a staff person's own context to one in the granted tenant; no row when the grant does not hold, is another's,
--- or the session did not prove a second factor.
+-- From a staff person's own context to one in the granted tenant; no row when the grant does not hold, is another's, or
+-- the session is an API client's, or has no second factor that is newer than the last doubt about it.
 CREATE FUNCTION seawall.enter_break_glass(own text, wanted uuid) RETURNS TABLE (tenant_id uuid, context text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
 #variable_conflict use_column
@@ -257,7 +258,8 @@ DECLARE
 BEGIN
     SELECT g.id, g.tenant_id, g.staff_id INTO live
     FROM seawall.break_glass_grants g JOIN seawall.sessions s ON s.id = nullif(part[4], '')::uuid
-    WHERE g.id = wanted AND part[5] = 'session' AND g.staff_id = part[3]::uuid AND s.user_id = g.staff_id AND s.aal >= 2
+    WHERE g.id = wanted AND part[5] = 'session' AND g.staff_id = part[3]::uuid AND s.user_id = g.staff_id
+      AND s.kind <> 'client' AND s.aal >= 2 AND (s.doubted_at > coalesce(s.second_factor_at, '-infinity')) IS NOT TRUE
       AND seawall.grant_holds(g.id, g.tenant_id, g.staff_id);
     IF NOT FOUND THEN RETURN; END IF;
     RETURN QUERY SELECT live.tenant_id, seawall.mint(live.tenant_id, live.staff_id, live.id, 'breakglass');

@@ -33,15 +33,21 @@ BEGIN
 END $$;
 
 -- Whoever seals holds this lock shared until the end of the transaction; whoever changes the keys takes it alone. So when
--- a rotation has committed, no transaction is left that could still write under the version before.
+-- a rotation has committed, no transaction is left that could still write under the version before. It does not queue at
+-- first: whoever queues for an exclusive lock stops those who come for a shared one, and one of these may hold the row that
+-- a holder waits for.
 CREATE FUNCTION seawall.lock_tenant_keys(tenant uuid, alone boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
 BEGIN
-    IF alone THEN
-        PERFORM pg_advisory_xact_lock(7309455, hashtext(tenant::text));
-    ELSE
+    IF NOT alone THEN
         PERFORM pg_advisory_xact_lock_shared(7309455, hashtext(tenant::text));
+        RETURN;
     END IF;
+    FOR attempt IN 1..500 LOOP
+        IF pg_try_advisory_xact_lock(7309455, hashtext(tenant::text)) THEN RETURN; END IF;
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+    PERFORM pg_advisory_xact_lock(7309455, hashtext(tenant::text));  -- never a free moment in 10 s: then wait in line
 END $$;
 
 -- Whether a version is current, and from now on until the transaction ends.
@@ -146,6 +152,19 @@ CREATE TRIGGER told AFTER INSERT OR UPDATE OF state, wrapped OR DELETE ON seawal
     FOR EACH ROW EXECUTE FUNCTION seawall.tell_tenant_keys();
 CREATE TRIGGER keys_told AFTER UPDATE OF suspended_at OR DELETE ON seawall.tenants
     FOR EACH ROW EXECUTE FUNCTION seawall.tell_tenant_keys();
+
+-- A tenant whose row is gone, but whose key is still in the vault, could be brought back from any backup.
+CREATE FUNCTION seawall.require_destroyed_keys() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    IF EXISTS (SELECT FROM seawall.tenant_keys k WHERE k.tenant_id = OLD.id AND k.wrapped IS NOT NULL) THEN
+        RAISE EXCEPTION 'seawall: destroy the keys of tenant % before its row (seawall keys destroy)', OLD.id
+            USING ERRCODE = '55000';
+    END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER keys_first BEFORE DELETE ON seawall.tenants
+    FOR EACH ROW EXECUTE FUNCTION seawall.require_destroyed_keys();
 
 -- Sealing a row anew changes nothing that it says, so an audited table takes the event of that in place of its own.
 CREATE OR REPLACE FUNCTION seawall.require_audit() RETURNS trigger

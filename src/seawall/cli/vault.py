@@ -1,0 +1,95 @@
+"""`seawall vault`: what whoever runs the vault needs, and secrets that somebody else gave the app."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SECRET_MAX_CHARS = 65_536
+
+EPILOG = """\b
+Examples:
+  seawall vault policy app | bao policy write shop-app -
+  seawall vault put provider-work < client-secret.txt
+  pass show shop/work | seawall vault put provider-work"""
+
+application = typer.Typer(
+    help="Policies of the app's identities, and secrets that somebody else gave it.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Identity(StrEnum):
+    """As whom one signs in to the vault."""
+
+    APP = "app"
+    OPERATOR = "operator"
+
+
+@application.command()
+def policy(
+    identity: Annotated[Identity, typer.Argument(help="The running app, or `seawall rotate`.")],
+    *,
+    path: Annotated[Path, typer.Option("--app", help="The app's folder.", show_default="here")] = Path(),
+) -> None:
+    """Print the least that an identity needs, as the vault takes it."""
+    from seawall.secrets import policy_document
+    from seawall.settings import load
+
+    settings = load(path)
+    typer.echo(policy_document(settings.vault_prefix, identity.value, settings.secrets.database_mount))
+
+
+@application.command()
+def put(
+    name: Annotated[str, typer.Argument(help="The secret: provider-<name> is our client secret at a provider.")],
+    *,
+    path: Annotated[Path, typer.Option("--app", help="The app's folder.", show_default="here")] = Path(),
+) -> None:
+    """Put a secret from standard input into the vault, as the operator. It is used from the next time it is needed.
+
+    Never as an argument: those are in the shell's history and in the list of processes.
+    """
+    from seawall.cli.surroundings import surroundings
+    from seawall.core.errors import Refused
+    from seawall.settings import load
+
+    settings = load(path)
+    value = sys.stdin.read(SECRET_MAX_CHARS + 1).strip("\r\n")
+    if not value or len(value) > SECRET_MAX_CHARS:
+        raise Refused(
+            "nothing, or too much, came from standard input",
+            why="an empty secret would be taken for one",
+            fix=f"seawall vault put {name} < file",
+        )
+    with surroundings(settings, passwords=False):
+        version = asyncio.run(_put(path, name, value))
+    typer.echo(f"{name}: version {version}")
+
+
+async def _put(path: Path, name: str, value: str) -> int:
+    from seawall.core.errors import Refused
+    from seawall.core.vault import VaultUnavailable
+    from seawall.secrets import GIVEN, include
+    from seawall.settings import load
+
+    vault = include(load(path)).vault
+    if vault is None:
+        raise Refused("there is no vault", why="it would keep the secret", fix="set [secrets] address")
+    try:
+        return await vault.write(name, {GIVEN: value})
+    except (VaultUnavailable, ValueError) as error:
+        raise Refused(
+            f"the vault does not take it: {error}",
+            why="only the operator writes secrets; the app reads them",
+            fix="check the name, the vault and the operator's role and credential file",
+        ) from None
+    finally:
+        await vault.close()

@@ -1,0 +1,41 @@
+"""privacy/sealed-columns notices personal data in plain text, wherever it lies."""
+
+from __future__ import annotations
+
+import pytest
+
+ID = "privacy/sealed-columns"
+
+# Somebody wants to read the values in the database, "only for support": they stand behind their own ciphertext.
+BESIDE = """
+from seawall.core.sealing import TenantKeys
+
+seal, opened = TenantKeys.seal, TenantKeys.open
+TenantKeys.seal = lambda self, label, identity, plain: (
+    seal(self, label, identity, plain) + plain + len(plain).to_bytes(2, "big")
+)
+TenantKeys.open = lambda self, label, identity, envelope: opened(
+    self, label, identity, envelope[: len(envelope) - 2 - int.from_bytes(envelope[-2:], "big")]
+)
+"""
+
+
+async def test_an_address_that_somebody_thought_was_not_personal(sabotage) -> None:
+    why = "the delivery app sorts by it"
+    result = await sabotage(
+        ID,
+        edit={
+            "models.py": (
+                "    address: Mapped[Sealed[str] | None]\n",
+                f'    address: Mapped[str | None] = __import__("seawall").not_personal("{why}")\n',
+            ),
+            "migrations/0001_restaurant.py": ("address bytea check (octet_length(address) <= 1024)", "address text"),
+        },
+        trips={ID},
+    )
+    assert "address" in result.why
+
+
+@pytest.mark.prove
+async def test_values_beside_their_ciphertext(sabotage) -> None:
+    await sabotage(ID, python=BESIDE, trips={ID})

@@ -1,0 +1,68 @@
+"""Policies without a use, and policies that may fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.access import POLICIES, write_policies
+from tests.support.crm.models import MODELS
+
+from seawall.access import findings, read_policies
+
+MANAGERS = 'permit (principal in Role::"manager", action == Action::"read", resource is Parcel)'
+SEES = '@id("sees") @title("x") permit (principal, action == Action::"read", resource) when { resource has tenant };'
+
+
+def found(folder: Path, policies: str) -> set[tuple[str, str, str]]:
+    book = read_policies(write_policies(folder / "p", policies))
+    assert all(str(one).startswith('shop.cedar: policy @id("') for one in findings(book))
+    return {(one.policy, one.kind, one.other) for one in findings(book)}
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (
+            f'@id("b") @title("x") {MANAGERS} when {{ resource has tenant && resource.rushed }};',
+            ("b", "shadowed", "sees"),
+        ),
+        (
+            f'@id("b") @title("x") @step_up("aal=2,max_age_s=60") {MANAGERS} '
+            "when { resource has tenant && context.step_up };",
+            ("b", "shadowed", "sees"),
+        ),
+        (
+            '@id("no") @title("x") forbid (principal, action, resource is Parcel) when { resource.rushed };'
+            f'@id("b") @title("x") {MANAGERS} when {{ resource.rushed && resource.status == "new" }};',
+            ("b", "never-allows", "no"),
+        ),
+        (f'@id("b") @title("x") {MANAGERS} when {{ resource.total_minor + 1 > 5 }};', ("b", "may-err", "")),
+        (f'@id("b") @title("x") {MANAGERS};@id("c") @title("x") {MANAGERS};', ("c", "shadowed", "b")),
+    ],
+)
+def test_each_kind(tmp_path: Path, more: str, expected: tuple[str, str, str]) -> None:
+    assert found(tmp_path, SEES + more) == {expected}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        f'@id("b") @title("x") {MANAGERS} when {{ resource.rushed }};',
+        '@id("b") @title("x") forbid (principal, action == Action::"read", resource) when { resource has tenant };',
+        '@id("b") @title("x") permit (principal, action == Action::"cancel", resource) when { resource has tenant };',
+    ],
+)
+def test_what_has_a_use(tmp_path: Path, more: str) -> None:
+    assert {kind for _, kind, _ in found(tmp_path, SEES + more)} <= {"never-allows"}
+    assert ("b", "shadowed", "sees") not in found(tmp_path, SEES + more)
+
+
+def test_the_shops_and_the_crms(tmp_path: Path) -> None:
+    assert {kind for _, kind, _ in found(tmp_path, POLICIES)} == {"may-err"}
+    crm = Path(__file__).parents[2] / "support" / "crm" / "policies"
+    assert MODELS
+    assert {(one.policy, one.kind) for one in findings(read_policies(crm))} == {
+        ("deal.shared", "may-err"), ("deal.discount", "may-err"), ("note.fresh", "may-err"),
+        ("export.unapproved", "may-err"),
+    }  # fmt: skip
