@@ -90,7 +90,11 @@ class Seawall:
             unbound_paths=(web.STATIC_PATH,),
         )
         self.access = access.include(
-            app, settings=self.settings, policies=self.settings.root / "policies", database=lambda: self.database
+            app,
+            settings=self.settings,
+            policies=self.settings.root / "policies",
+            database=lambda: self.database,
+            members=lambda: self.people,
         )
         privacy.include(app)
         self._wall(app)

@@ -200,6 +200,10 @@ class AccessSection(Section):
     """Role → the roles that its tenant-wide holders may give and take; `*` is every role. Others give none."""
     stewards: tuple[str, ...] = ("owner",)
     """The tenant-wide roles that speak for the tenant: they see break-glass grants and end them."""
+    engine: Literal["cedar", "rego"] = "cedar"
+    """The language of the policies. `rego` needs the extra of that name."""
+    authzen: bool = True
+    """Whether other programs may ask for decisions (OpenID Authorization API 1.0): everybody about themself only."""
 
 
 class WebSection(Section):

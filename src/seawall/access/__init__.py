@@ -21,6 +21,8 @@ from fastapi import FastAPI
 
 from seawall.access.approval_pages import ApprovalRoutes
 from seawall.access.approvals import Approvals, IdentityDatabase
+from seawall.access.authzen import AuthZen
+from seawall.access.authzen.directory import Members
 from seawall.access.break_glass import Grants
 from seawall.access.break_glass_cookie import GrantCookie
 from seawall.access.break_glass_pages import BreakGlassRoutes
@@ -79,25 +81,46 @@ class Access:
 
 
 def include(
-    app: FastAPI, *, settings: Settings, policies: Path, database: Callable[[], IdentityDatabase]
-) -> Access:  # fmt: skip
-    """Read and check the app's policies; add the pages of approvals and of break-glass.
+    app: FastAPI,
+    *,
+    settings: Settings,
+    policies: Path,
+    database: Callable[[], IdentityDatabase],
+    members: Callable[[], Members],
+) -> Access:
+    """Read and check the app's policies; add the pages of approvals and of break-glass, and the decision point.
 
     Args:
         app: the app; its routes are checked at startup, by `check_routes(app, engine)`, when all are declared.
-        settings: `[access]`, and whether this is production.
+        settings: `[access]`, `[web] public_origin`, and whether this is production.
         policies: the folder with `schema.cedarschema` and `*.cedar`.
         database: the open database, when it is.
+        members: gives who belongs to a caller's tenant, once the app runs.
 
     Raises:
         Refused: naming the file and the policy that is not fit to start with.
     """
+    engine = engine_for(settings, policies)
+    approvals = Approvals(database)
+    app.include_router(ApprovalRoutes(approvals, engine).router)
+    app.include_router(BreakGlassRoutes(Grants(database), settings.access.stewards).router)
+    if settings.access.authzen:
+        app.include_router(AuthZen(engine, members, settings).router)
+    return Access(engine, approvals, GrantCookie)
+
+
+def engine_for(settings: Settings, policies: Path) -> Engine:
+    """The engine of the language that `[access] engine` names.
+
+    Raises:
+        Refused: naming the file and the policy that is not fit to start with, or the extra that is missing.
+    """
+    if settings.access.engine == "rego":
+        from seawall.access.rego import RegoEngine, read_rego
+
+        return RegoEngine(read_rego(policies))
     book = read_policies(policies)
     if not settings.production:
         for found in findings(book):
             log.info("access.policy", policy=found.policy, found=found.kind, other=found.other)
-    engine = Engine(book, production=settings.production)
-    approvals = Approvals(database)
-    app.include_router(ApprovalRoutes(approvals, engine).router)
-    app.include_router(BreakGlassRoutes(Grants(database), settings.access.stewards).router)
-    return Access(engine, approvals, GrantCookie)
+    return Engine(book, production=settings.production)

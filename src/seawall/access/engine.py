@@ -100,6 +100,8 @@ class Engine:
         self._filters: dict[tuple[type[Any], str], RowFilter] = {}
         self._loaders: dict[type[Any], Loader[Any]] = {}
         self._maps: dict[type[Any], ResourceMap] = {Tenant: self._tenant}
+        self.requirements: dict[tuple[type[Any], str], Any] = {}
+        """What the app's first route for an action declares (`may.Requirement`); filled by the boot gate."""
 
     def _all_slices(self) -> list[Slice]:
         user = self.schema.qualified("User")

@@ -126,6 +126,7 @@ def _check_requirement(requirement: Requirement, context: RouteContext, engine: 
     if requirement.listing:
         check_listable(engine, requirement.model, requirement.action, where)
         return
+    engine.requirements.setdefault((requirement.model, requirement.action), requirement)
     if requirement.param is not None and requirement.param not in _path_names(context):
         raise Refused(
             f"{where}: the path has no parameter {requirement.param!r}",

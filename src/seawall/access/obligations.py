@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-DESCRIPTIVE = frozenset({"id", "title", "owner", "why"})
+WALL = "wall"
+"""Marks a forbid that no change may remove or weaken; `seawall policy test` and `diff` see to it."""
+DESCRIPTIVE = frozenset({"id", "title", "owner", "why", WALL})
 """Annotations that oblige to nothing."""
 STEP_UP = "step_up"
 REQUIRES_APPROVAL = "requires_approval"

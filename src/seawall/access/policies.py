@@ -7,6 +7,7 @@ forbids included). So what can be refused at boot is refused here, naming the fi
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import orjson
 from cedarpy import PolicySet
 
 from seawall.access.expressions import Est, Mentions, chains, memberships, mentions, unnamed
+from seawall.access.files import read_text
 from seawall.access.obligations import (
     KNOWN_ANNOTATIONS,
     NOTIFY,
@@ -31,6 +33,7 @@ from seawall.access.obligations import (
     parse_notice,
     parse_step_up,
 )
+from seawall.access.reach import concerns
 from seawall.access.schema import CedarSchema, CedarType, EntityRef, Record, read_schema
 from seawall.core.errors import Refused
 
@@ -80,16 +83,15 @@ class PolicyBook:
 
     schema: CedarSchema
     policies: Mapping[str, Policy]
+    digest: str = ""
+    """`digest_of` the files as they were read, so that it can be seen from outside which policies run."""
 
     def chosen(self, action: str, resource_type: str, principal_type: str) -> list[Policy]:
         """The policies that can match one kind of request."""
-        groups = self.schema.actions[action].groups
         return [
             policy
             for policy in self.policies.values()
-            if _action_fits(policy.est["action"], action, groups)
-            and _type_fits(policy.est["resource"], resource_type, self.schema)
-            and _type_fits(policy.est["principal"], principal_type, self.schema)
+            if concerns(policy.est, self.schema, action, resource_type, principal_type)
         ]
 
     def slice(self, action: str, resource_type: str, principal_type: str) -> Slice:
@@ -162,8 +164,10 @@ def read_policies(folder: Path) -> PolicyBook:
             fix="add a .cedar file with at least one permit",
         )
     book: dict[str, Policy] = {}
+    texts = {SCHEMA_FILE: read_text(folder / SCHEMA_FILE)}
     for file in files:
-        for policy in _read_file(file, schema):
+        texts[file.name] = read_text(file)
+        for policy in _read_file(file, texts[file.name], schema):
             if policy.id in book:
                 raise Refused(
                     f'{file.name}: policy @id("{policy.id}") is already in {book[policy.id].file}',
@@ -171,11 +175,18 @@ def read_policies(folder: Path) -> PolicyBook:
                     fix="give one of them another @id",
                 )
             book[policy.id] = policy
-    return PolicyBook(schema, book)
+    return PolicyBook(schema, book, digest_of(texts))
 
 
-def _read_file(file: Path, schema: CedarSchema) -> Iterator[Policy]:
-    text = file.read_text(encoding="utf-8")
+def digest_of(texts: Mapping[str, str]) -> str:
+    """The SHA-256, in hex, of a folder's schema and policies: by name, each name, a zero byte, its bytes' SHA-256."""
+    digest = hashlib.sha256()
+    for name, text in sorted(texts.items()):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(text.encode()).digest())
+    return digest.hexdigest()
+
+
+def _read_file(file: Path, text: str, schema: CedarSchema) -> Iterator[Policy]:
     try:
         document: dict[str, Any] = orjson.loads(cedarpy.policies_to_json_str(text))
     except ValueError as error:
@@ -205,29 +216,38 @@ def _in_order(policies: Mapping[str, Est]) -> Iterator[tuple[int, Est]]:
 
 def _read_policy(file: Path, position: int, est: Est) -> Policy:
     annotations = est.get("annotations", {})
+    check_annotations(annotations, file.name, position)
+    return Policy(annotations["id"], file.name, est)
+
+
+def check_annotations(annotations: Mapping[str, str | None], file: str, position: int = 0) -> None:
+    """Refuse a policy whose name, title or obligations could be misunderstood.
+
+    Raises:
+        Refused: naming the file and the policy, by its id or its position.
+    """
     name = annotations.get("id") or ""
     where = f'policy @id("{name}")' if name else f"policy number {position}"
     for required in ("id", "title"):
         if not annotations.get(required):
             raise Refused(
-                f"{file.name}: {where} has no @{required}",
+                f"{file}: {where} has no @{required}",
                 why="decisions are explained and audited by the policy's id and title",
                 fix=f'write @{required}("…") above it',
             )
     if _ID.fullmatch(name) is None:
         raise Refused(
-            f"{file.name}: {where} is not a plain name",
+            f"{file}: {where} is not a plain name",
             why="ids go into the audit log and into reports",
             fix='use lower-case words with dots or dashes, such as @id("order.refund.small")',
         )
     for annotation in annotations:
         if annotation not in KNOWN_ANNOTATIONS:
             raise Refused(
-                f"{file.name}: {where} has the unknown annotation @{annotation}",
+                f"{file}: {where} has the unknown annotation @{annotation}",
                 why="an obligation that nobody carries out would be an allow without its condition",
                 fix=f"use one of {', '.join('@' + a for a in sorted(KNOWN_ANNOTATIONS))}",
             )
-    return Policy(name, file.name, est)
 
 
 def _validate(file: Path, text: str, schema: CedarSchema) -> None:
@@ -344,20 +364,3 @@ def _step(at: CedarType | None, name: str, schema: CedarSchema) -> CedarType | N
         else {}
     )
     return attributes[name].type if name in attributes else None
-
-
-def _action_fits(scope: Mapping[str, Any], action: str, groups: frozenset[str]) -> bool:
-    if scope["op"] == "All":
-        return True
-    named = [scope["entity"]] if "entity" in scope else scope["entities"]
-    ids = {entity["id"] for entity in named}
-    return action in ids if scope["op"] == "==" else bool(groups & ids)
-
-
-def _type_fits(scope: Mapping[str, Any], type_name: str, schema: CedarSchema) -> bool:
-    """Whether a principal or resource scope could match an entity of this type. Unknown forms are kept."""
-    if scope["op"] == "is":
-        return bool(scope["entity_type"] == type_name)
-    if scope["op"] == "==" and "entity" in scope:
-        return bool(scope["entity"]["type"] == type_name)
-    return True

@@ -15,6 +15,7 @@ from typing import Literal, cast
 
 from cedarpy import Schema
 
+from seawall.access.files import read_text
 from seawall.core.errors import Refused
 
 ScalarName = Literal["Long", "String", "Bool", "datetime", "decimal", "duration", "ipaddr"]
@@ -105,14 +106,13 @@ def read_schema(path: Path) -> CedarSchema:
     Raises:
         Refused: when it is missing, does not parse, or uses more than one namespace.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
+    if not path.is_file():
         raise Refused(
             f"{path}: there is no Cedar schema",
             why="roles, objects and actions are typed, or a misspelt attribute would silently never match",
             fix=f"create {path.name} beside the policies",
-        ) from None
+        )
+    text = read_text(path)
     try:
         handle = Schema.from_str(text)
     except ValueError as error:

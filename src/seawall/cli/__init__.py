@@ -14,6 +14,7 @@ from seawall.cli.dev import dev
 from seawall.cli.keys import keys
 from seawall.cli.migrate import migrate
 from seawall.cli.new import new
+from seawall.cli.policy import policy_commands
 from seawall.cli.refusals import refusals_shown
 from seawall.cli.rotate import EPILOG as ROTATE_EPILOG
 from seawall.cli.rotate import rotate
@@ -31,7 +32,9 @@ Examples:
   seawall new restaurant shop && cd shop
   seawall dev                 run it over https; database and sign-in need no set-up
   seawall check               attack it, control by control, and show the evidence
-  seawall check explain tenancy/rls-forced"""
+  seawall check explain tenancy/rls-forced
+  seawall policy test         run the policies' own tests, and measure what they would notice
+  seawall policy diff main    every decision that a change flips"""
 
 
 def application() -> typer.Typer:
@@ -48,6 +51,7 @@ def application() -> typer.Typer:
     app.command()(new)
     app.command()(dev)
     app.command(epilog=CHECK_EPILOG)(check)
+    app.add_typer(policy_commands())
     app.command()(demo)
     app.command()(migrate)
     app.add_typer(keys)
