@@ -58,7 +58,7 @@ async def test_a_query_is_refined_and_never_widened(office: Office) -> None:
         Contact.last_seen, Contact.last_seen.desc(), [Contact.region, Contact.last_seen.desc()], Contact.region.desc(),
         [Contact.account_id.desc(), Contact.region], Contact.do_not_contact, (),
     ],
-    ids=str,
+    ids=["time", "time-down", "region-time-down", "region-down", "account-down-region", "flag", "none"],
 )  # fmt: skip
 async def test_pages_are_the_list_in_parts(office: Office, order: Any) -> None:
     """Also over NULLs, in both directions, and where many rows have one place."""

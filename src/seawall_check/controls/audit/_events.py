@@ -32,6 +32,8 @@ class Recorded:
     kind: str
     outcome: str
     text: str
+    said: str = ""
+    """What it tells, without its id and time; all of it when the row has no `body`."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.outcome}"
@@ -55,8 +57,12 @@ async def recorded(target: Target, db: asyncpg.Connection, needle: str = "", *, 
         if rows and not {"kind", "outcome"} <= set(rows[0].keys()):
             raise Unproven("audit_query of target.json gives no `kind` and `outcome`")
         if rows or asyncio.get_running_loop().time() >= deadline:
-            return [Recorded(row["kind"], row["outcome"], _text(dict(row))) for row in rows]
+            return [Recorded(row["kind"], row["outcome"], _text(dict(row)), _said(dict(row))) for row in rows]
         await asyncio.sleep(POLL_S)
+
+
+def _said(row: dict[str, Any]) -> str:
+    return _text({"kind": row["kind"], "body": row["body"]} if "body" in row else row)
 
 
 def _text(row: dict[str, Any]) -> str:

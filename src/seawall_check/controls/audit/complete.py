@@ -175,8 +175,21 @@ class Log:
             if operation.method == "GET" and operation.path_names:
                 found = await first_allowed(self.target, operation, self.target.personas)
             if found is not None:
-                await self._one(f"{found[0].name} reads", _trace(found[1]), DECISION, wait_s=READ_WAIT_S)
+                await self._each_once(f"{found[0].name} reads", _trace(found[1]))
                 return
+
+    async def _each_once(self, what: str, needle: str) -> None:
+        """A read may take more than one decision (on a venue, then on its dishes); each is told of, none twice."""
+        events = await recorded(self.target, self.owner, needle, wait_s=READ_WAIT_S)
+        events = [one for one in events if one.kind == DECISION]
+        told = {one.said for one in events}
+        self.trial.expect(
+            what,
+            expected=f"{DECISION} success, each decision once",
+            observed=", ".join(map(str, events)) or f"no {DECISION}",
+            ok=bool(events) and len(told) == len(events) and all(one.outcome == "success" for one in events),
+            artifact="\n".join(one.text for one in events) or None,
+        )
 
     async def rolled_back(self, change: tuple[Call, str]) -> None:
         call, marker = change

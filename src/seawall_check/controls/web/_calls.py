@@ -41,6 +41,8 @@ class Call:
     body: Any = None
     stated: bool = False
     """Whether `[check.routes]` says that this persona may do it."""
+    sealed: frozenset[str] = frozenset()
+    """Members that the app encrypts before it stores them, so that nobody finds their text in the database."""
 
     async def send(
         self, client: httpx2.AsyncClient, *, body: Any = None, values: Mapping[str, str] | None = None, **more: Any
@@ -57,10 +59,16 @@ class Call:
         members = resolve(op.body, op.document).get("properties", {})
         return tuple(name for name, schema in members.items() if is_free_string(schema, op.document))
 
+    def found_strings(self) -> tuple[str, ...]:
+        """Those of them whose text can be found in the database again."""
+        return tuple(name for name in self.free_strings() if name not in self.sealed)
+
 
 def calls(target: Target) -> Iterator[Call]:
     """A call for each operation of the document, as the first persona that the app's author allows it to."""
     rows = target.expectations.get("routes", {})
+    columns = target.document.sealed.columns if target.document.sealed is not None else ()
+    sealed = frozenset(column.rpartition(".")[2] for column in columns)
     for operation in target.operations:
         row = rows.get(operation.name, {})
         personas = [p for role in row.get("allow", ()) for p in target.who(role=role)] or list(target.personas)
@@ -70,7 +78,7 @@ def calls(target: Target) -> Iterator[Call]:
         known = {**_first(target.tenant(persona.tenant).objects), **_first(persona.objects)}
         values = {name: known[name] for name in operation.path_names if name in known}
         body = _filled(row["body"], known) if "body" in row else operation.sample_body()
-        yield Call(operation, persona, values, body, stated=bool(row))
+        yield Call(operation, persona, values, body, stated=bool(row), sealed=sealed)
 
 
 def reads(target: Target) -> list[Call]:
@@ -79,7 +87,7 @@ def reads(target: Target) -> list[Call]:
 
 
 def writes(target: Target) -> list[Call]:
-    """Changes that take free text, so that what they wrote can be found again; no money, no step-up."""
+    """Changes that take free text; no money, no step-up."""
     step_up = target.expectations.get("step_up", {}).get("route", "")
     return [
         call

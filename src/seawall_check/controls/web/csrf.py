@@ -68,7 +68,7 @@ def attacks(origin: str) -> list[tuple[str, dict[str, str]]]:
 
 
 async def check(target: Target, trial: Trial) -> None:
-    found = writes(target)
+    found = [call for call in writes(target) if call.found_strings()]
     if not found:
         trial.unproven("no stated change takes free text, so none can be found again in the database")
     for call in found[:3]:
@@ -77,7 +77,7 @@ async def check(target: Target, trial: Trial) -> None:
 
 
 def _marked(call: Call, word: str) -> dict[str, object]:
-    name = call.free_strings()[0]
+    name = call.found_strings()[0]
     return {**call.body, name: word}
 
 
