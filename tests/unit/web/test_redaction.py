@@ -40,7 +40,8 @@ def test_what_has_a_shape_is_taken_out_of_text(text: str) -> None:
     "text",
     [
         "Application startup complete.", "Uvicorn running on http://127.0.0.1:8000", "2026-11-24", "in 1234 ms",
-        "seawall_restaurant_app_main", "GET /orders/{order_id}", "8d3aae29-9fdd-4b7d-9782-996fe75411ad", "0af7651916cd43dd8448eb211c80319c",
+        "seawall_restaurant_app_main", "GET /orders/{order_id}", "8d3aae29-9fdd-4b7d-9782-996fe75411ad",
+        "0af7651916cd43dd8448eb211c80319c",
     ],
 )  # fmt: skip
 def test_ordinary_lines_stay(text: str) -> None:
