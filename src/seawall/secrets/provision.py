@@ -169,16 +169,29 @@ class Provisioner:
             try:
                 client.adapter.post(f"/v1/{mounts.kv}/data/{MASTER}", json=body)
             except hvac.exceptions.InvalidRequest as error:
-                if "check-and-set" in " ".join(str(one) for one in error.errors or ()):
+                if "check-and-set" in " ".join(str(one) for one in error.errors or ()) and self._has_master(
+                    client, mounts
+                ):
                     return  # there is one
                 time.sleep(READY_EVERY_S)  # a KV engine takes a moment to become version 2, and says so with a 400
             else:
-                return
+                # While it becomes version 2, an engine has been seen to take a secret and then not to have it.
+                if self._has_master(client, mounts):
+                    return
+                time.sleep(READY_EVERY_S)
         raise Refused(
             f"the vault does not take a secret at {mounts.kv}",
             why="the app's master secret is kept there",
             fix="look into the vault's log, .seawall/vault/vault.log",
         )
+
+    @staticmethod
+    def _has_master(client: hvac.Client, mounts: Mounts) -> bool:
+        try:
+            found = client.adapter.get(f"/v1/{mounts.kv}/metadata/{MASTER}")
+        except (hvac.exceptions.InvalidPath, hvac.exceptions.InvalidRequest):
+            return False
+        return bool(found["data"]["versions"])
 
     def _identity(self, client: hvac.Client, prefix: str, identity: str, folder: Path, database_mount: str) -> AppRole:
         name = f"{prefix}-{identity}"
