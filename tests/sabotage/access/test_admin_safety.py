@@ -9,6 +9,7 @@ module.People._within_bounds = anybody
 """
 
 
+@pytest.mark.prove
 async def test_the_last_owner_may_go(sabotage) -> None:
     await sabotage(
         "access/admin-safety",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 
 async def test_a_boot_gate_that_looks_away(sabotage: Any) -> None:
     await sabotage(
@@ -13,6 +15,7 @@ async def test_a_boot_gate_that_looks_away(sabotage: Any) -> None:
     )
 
 
+@pytest.mark.prove
 async def test_a_wall_that_lets_undecided_answers_out(sabotage: Any) -> None:
     """Everything that starts is called public before it is asked."""
     await sabotage(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 
+
+@pytest.mark.prove
 async def test_policies_that_nobody_validates(sabotage: Any) -> None:
     await sabotage(
         "access/explicit-roles",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 
 async def test_a_field_without_its_guard(sabotage: Any) -> None:
     await sabotage(
@@ -18,6 +20,7 @@ async def test_a_field_without_its_guard(sabotage: Any) -> None:
     )
 
 
+@pytest.mark.prove
 async def test_bodies_that_take_anything(sabotage: Any) -> None:
     """Unknown fields are ignored, and the boot gate that would refuse such bodies is off."""
     await sabotage(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 POLICIES = "policies/restaurant.cedar"
 
 
@@ -16,6 +18,7 @@ async def test_a_role_without_its_place(sabotage: Any) -> None:
     await sabotage("access/object-level", edit={POLICIES: (scoped, everywhere)}, trips={"access/object-level"})
 
 
+@pytest.mark.prove
 async def test_an_engine_that_always_agrees(sabotage: Any) -> None:
     """Row-level security still keeps the tenants apart; within one, everybody may do everything."""
     await sabotage(

@@ -10,6 +10,7 @@ HERE = {"PYTHONPATH": "."}
 """So that the commands in the app's folder run what is planted there, before anything else."""
 
 
+@pytest.mark.prove
 async def test_a_differ_that_sees_nothing(sabotage: Any) -> None:
     await sabotage(
         "access/policy-as-code",

@@ -22,6 +22,7 @@ module.Resealer.__call__ = call
 """
 
 
+@pytest.mark.prove
 async def test_the_old_one_stays(sabotage) -> None:
     await sabotage("secrets/rotation", python=KEPT, trips={"secrets/rotation"})
 

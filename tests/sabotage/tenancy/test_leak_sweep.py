@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 ID = "tenancy/leak-sweep"
 
 # The classic: answers cached by path, for whoever asks next.
@@ -53,6 +55,7 @@ async def test_a_cache_without_the_tenant_in_its_key(sabotage) -> None:
     assert "canary" in result.why or "the id" in result.why
 
 
+@pytest.mark.prove
 async def test_bodies_in_the_log(sabotage) -> None:
     result = await sabotage(ID, python=LOG_BODIES, trips={ID})
     assert "log" in result.why

@@ -38,7 +38,7 @@ module._seed = broken
 @pytest.mark.parametrize(
     "sql",
     [
-        pytest.param(LATE, id="contexts-outlive-it"),
+        pytest.param(LATE, id="contexts-outlive-it", marks=PROVE),
         pytest.param(ADMITTED, id="sessions-outlive-it", marks=PROVE),
         pytest.param(LEFT_BEHIND, id="rows-left-behind", marks=PROVE),
     ],
