@@ -116,6 +116,17 @@ class Action:
     ) -> httpx2.Response:
         return await self.operation.send(client, path, body=dict(body))
 
+    async def open_object(self, client: httpx2.AsyncClient, persona: Persona) -> dict[str, str]:
+        """Path parameters of an object on which the action is still possible: other controls use some of them up.
+
+        Raises:
+            Unproven: there is none.
+        """
+        for path in self.objects(persona):
+            if (await self.send(client, path, self.above)).status_code == 401:
+                return path
+        raise Unproven(f"no object of {persona.name} is left on which {self.operation.name} asks for a step-up")
+
     async def challenge(self, client: httpx2.AsyncClient, path: Mapping[str, str], body: Mapping[str, Any]) -> str:
         """Try without a factor; the address where it can be approved. Raises Unproven when there is none."""
         response = await self.send(client, path, body)

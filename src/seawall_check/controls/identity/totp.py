@@ -59,7 +59,7 @@ async def check(target: Target, trial: Trial) -> None:
     authenticator, step = await _enrolment(target, trial, subject)
     await _sealed(target, trial, authenticator)
     racers = [await target.fresh(subject) for _ in range(RACERS)]
-    path = action.objects(subject)[0]
+    path = await action.open_object(racers[0], subject)
     addresses = [await action.challenge(client, path, action.above) for client in racers]
     await _once(trial, racers[0], addresses[0], authenticator, step)
     await _race(trial, racers, addresses, authenticator)
