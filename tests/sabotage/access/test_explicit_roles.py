@@ -1,4 +1,4 @@
-"""Breaking access/explicit-roles: the validator, and what becomes of errors."""
+"""Breaking access/explicit-roles: what policies may demand, and what becomes of errors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 
 
 @pytest.mark.prove
-async def test_policies_that_nobody_validates(sabotage: Any) -> None:
+async def test_obligations_that_nobody_carries_out(sabotage: Any) -> None:
+    """A misspelt attribute would be no sabotage: the validator, the reach and the SQL of lists each refuse it."""
     await sabotage(
         "access/explicit-roles",
-        python="import seawall.access.policies as p; p._validate = lambda *given: None",
+        python="import seawall.access.policies as p; p.check_annotations = lambda *given: None",
         trips={"access/explicit-roles"},
     )
 

@@ -24,10 +24,10 @@ def everywhere(sql: str) -> str:
     return f"""
 import seawall.development.serve as module
 real = module._seed
-async def broken(settings, database, *more):
+async def broken(first, database, **more):
     import asyncpg
     owner = await asyncpg.connect(database.owner_url)
-    sow = await real(settings, database, *more)
+    sow = await real(first, database, **more)
     await owner.execute({sql!r})
     await owner.close()
     return sow
