@@ -1,2 +1,0 @@
--- What policy review replays.
-SELECT 1;
