@@ -37,7 +37,6 @@ def digits(text: str) -> str:
 class Guest(Tenanted):
     __tablename__ = "sealed_guests"
     __subject__ = "id"
-    __subject__ = "id"
     id: Mapped[UUID] = object_id()
     room: Mapped[str]
     name: Mapped[Sealed[str]]
