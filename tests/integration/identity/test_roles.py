@@ -13,6 +13,12 @@ from seawall.core.scope import Decided, Membership, Passage, Scope
 
 
 @pytest.fixture
+async def ann(house: House, tenant: UUID) -> UUID:
+    """An owner: others may give no roles."""
+    return await house.person("ann@example.com", tenant, role="owner")
+
+
+@pytest.fixture
 async def browser(house: House, ann: UUID) -> Browser:
     made = house.browser()
     await made.sign_in("ann@example.com")
@@ -73,7 +79,7 @@ async def test_nobody_of_another_tenant_is_touched(house: House, browser: Browse
 
 
 async def test_a_last_role_taken_can_be_given_again(house: House, tenant: UUID, browser: Browser) -> None:
-    bob = await house.person("bob@example.com", tenant)
+    bob = await house.person("bob@example.com", tenant, role="owner")
     scope, people = await scope_of(house, browser), house.identity.people
     await people.revoke(scope, bob, Membership("owner"))
     assert bob not in {member.user_id for member in await people.members(scope)}
@@ -85,7 +91,7 @@ async def test_a_last_role_taken_can_be_given_again(house: House, tenant: UUID, 
 async def test_nobody_gives_themselves_a_role_or_one_above_their_own(
     house: House, tenant: UUID, browser: Browser
 ) -> None:
-    bob = await house.person("bob@example.com", tenant)
+    bob = await house.person("bob@example.com", tenant, role="owner")
     scope, people, venue = await scope_of(house, browser), house.identity.people, uuid4()
     with pytest.raises(Forbidden, match="themselves"):
         await people.grant(scope, scope.principal.user_id, Membership("courier"))
@@ -111,7 +117,7 @@ async def test_the_last_owner_stays_also_when_all_go_at_once(house: House, tenan
     ann = scope.principal.user_id
     with pytest.raises(Conflict, match="last owner"):
         await people.revoke(scope, ann, Membership("owner"))
-    others = [await house.person(f"owner{n}@example.com", tenant) for n in range(7)]
+    others = [await house.person(f"owner{n}@example.com", tenant, role="owner") for n in range(7)]
     scopes = {ann: scope}
     for number, other in enumerate(others):
         theirs = house.browser()
