@@ -137,7 +137,8 @@ class SigningKeys:
     async def _rows(self, tx: Any) -> list[Any]:
         return list(
             await tx.fetch(
-                """SELECT id, kid, public::text, sealed, signs_from <= now() AS signs,
+                # clock_timestamp: whoever waited for the lock began before the key that the other has made meanwhile
+                """SELECT id, kid, public::text, sealed, signs_from <= clock_timestamp() AS signs,
                      signs_from < now() - make_interval(secs => $1) AS ageing,
                      coalesce(lead(signs_from) OVER (ORDER BY signs_from) < now() - make_interval(secs => $2), false)
                        AS over
