@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -15,6 +14,7 @@ from uuid import UUID
 
 import typer
 
+from seawall.cli.operator import models, urls
 from seawall.cli.surroundings import surroundings
 
 if TYPE_CHECKING:
@@ -107,33 +107,18 @@ async def _operator(settings: Settings) -> AsyncIterator[Operating]:
             why="the keys of tenants are wrapped by keys that never leave it",
             fix="set SEAWALL_SECRETS__ADDRESS, ROLE and CREDENTIAL_FILE of the operator, docs/guide/secrets.md",
         )
-    database = settings.database
-    if database.migrator_url is None or database.worker_url is None:
-        raise Refused(
-            "the migrator's or the worker's URL is not set",
-            why="the migrator asks for a rotation, a worker does it, and the app's own role can do neither",
-            fix="set SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL",
-        )
+    migrator, worker = urls(settings)
     async with (
         given.running(),
         operating(
-            database.migrator_url.get_secret_value(),
-            database.worker_url.get_secret_value(),
+            migrator,
+            worker,
             given.vault.transit,
             password=given.password,
-            models=_models(settings),
+            models=models(settings),
         ) as operator,
     ):
         yield operator
-
-
-def _models(settings: Settings) -> list[type[Any]]:
-    from seawall.store.sealed import sealed_models
-
-    if settings.app.models:
-        sys.path.insert(0, str(settings.root.resolve()))
-        importlib.import_module(settings.app.models)
-    return sorted(sealed_models, key=lambda model: model.__name__)
 
 
 _LIST = """

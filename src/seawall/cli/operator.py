@@ -83,7 +83,7 @@ async def _at_work(settings: Settings) -> AsyncIterator[Operator]:
     from seawall.tenancy.lifecycle import as_operator
 
     given = secrets.include(settings)
-    migrator, worker = _urls(settings)
+    migrator, worker = urls(settings)
     password = given.password(WORKER)
     async with contextlib.AsyncExitStack() as stack:
         if given.vault is not None:
@@ -94,10 +94,15 @@ async def _at_work(settings: Settings) -> AsyncIterator[Operator]:
         if given.vault is not None:
             ring = keyring(worker, given.vault.transit, password=password, listening=False)
             pool.keyring = await stack.enter_async_context(ring)
-        yield Operator(settings, owner, Jobs(pool), _models(settings), given.vault)
+        yield Operator(settings, owner, Jobs(pool), models(settings), given.vault)
 
 
-def _urls(settings: Settings) -> tuple[str, str]:
+def urls(settings: Settings) -> tuple[str, str]:
+    """The migrator's and the worker's.
+
+    Raises:
+        Refused: one of them is not set.
+    """
     from seawall.core.errors import Refused
 
     database = settings.database
@@ -110,7 +115,8 @@ def _urls(settings: Settings) -> tuple[str, str]:
     return database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
 
 
-def _models(settings: Settings) -> list[type[Any]]:
+def models(settings: Settings) -> list[type[Any]]:
+    """The app's models with sealed columns, by name."""
     from seawall.store.sealed import sealed_models
 
     if settings.app.models:
