@@ -36,7 +36,8 @@ LOGGING_ROUTE = {
     "api.py": (
         "    venue = Venue(name=body.name, street=body.street)\n",
         "    venue = Venue(name=body.name, street=body.street)\n"
-        '    __import__("logging").getLogger("shop").warning("opening %s", body.name)\n',
+        # not as an argument, which would be redacted before it could be forged
+        '    __import__("logging").getLogger("shop").warning("opening " + body.name)\n',
     )
 }
 
