@@ -7,6 +7,7 @@ import hashlib
 import httpx2
 import pytest
 
+from seawall_check.redact import ARTIFACT_READ_CHARS
 from seawall_check.trial import EVIDENCE_MAX, Trial
 
 
@@ -110,6 +111,23 @@ def test_secrets_are_redacted_by_their_shape(text: str) -> None:
     clean = Trial().redactor.text(text)
     assert "hush-hush" not in clean
     assert "eyJodXNo" not in clean
+
+
+def test_a_secret_inside_another_leaves_nothing_of_the_longer_one() -> None:
+    redactor = Trial().redactor
+    redactor.learn("hush-hush")
+    redactor.learn("hush-hush-and-more")
+    assert "more" not in redactor.text("it is hush-hush-and-more")
+
+
+@pytest.mark.parametrize("before", range(ARTIFACT_READ_CHARS - 12, ARTIFACT_READ_CHARS + 2))
+@pytest.mark.parametrize("filler", ["x", "other-secret "])
+def test_no_half_of_a_secret_is_left_where_a_long_artifact_is_cut(before: int, filler: str) -> None:
+    redactor = Trial().redactor
+    redactor.learn("hush-hush", "other-secret")
+    shown = redactor.artifact((filler * before)[:before] + "hush-hush" + " after" * 2_000)
+    assert "hus" not in shown
+    assert f"of {before + 9 + 12_000} characters" in shown
 
 
 def test_evidence_is_bounded_but_keeps_what_did_not_hold() -> None:
