@@ -53,8 +53,8 @@ INSERT INTO seawall.users (email, name) SELECT 'bench-' || n || '@bench.example'
 INSERT INTO seawall.memberships (tenant_id, user_id, role)
     SELECT t.id, u.id, 'owner' FROM seawall.tenants t JOIN seawall.users u ON u.email = t.slug || '@bench.example';
 SELECT seawall.audit_append_as(NULL, NULL, NULL, ARRAY['{{"kind": "access.grant", "outcome": "success"}}']);
-INSERT INTO seawall.sessions (token_hash, user_id, tenant_id, epoch, idle_timeout_s, expires_at)
-    SELECT sha256(convert_to(t.slug, 'UTF8')), m.user_id, t.id, 1, 86400, now() + interval '1 day'
+INSERT INTO seawall.sessions (token_hash, user_id, tenant_id, aal, second_factor_at, epoch, idle_timeout_s, expires_at)
+    SELECT sha256(convert_to(t.slug, 'UTF8')), m.user_id, t.id, 2, now(), 1, 86400, now() + interval '1 day'
     FROM seawall.memberships m JOIN seawall.tenants t ON t.id = m.tenant_id;
 INSERT INTO app.bench_items (tenant_id, name, amount_minor)
     SELECT t.id, 'item ' || n, n FROM seawall.tenants t, generate_series(1, {rows}) AS n;
