@@ -85,16 +85,16 @@ class Sieve:
         declared = whole.context.action.context.attributes
         hypotheses = product(*((False, True) if flag in declared else (False,) for flag in (STEP_UP, APPROVED)))
         try:
-            entity = whole.resource.entity(bench.instance(request.thing))
+            entities = whole.resource.entities(bench.instance(request.thing))
             extra = bench.context(request, whole)
             contexts = [whole.context.build(principal, extra, step_up=one, approved=other) for one, other in hypotheses]
         except Unconvertible:
             return None
-        document = [bench.engine.people.entity(principal), entity]
+        document = [bench.engine.people.entity(principal), *entities]
         asked = {
             "principal": {"type": bench.engine.people.type_name, "id": str(principal.user_id)},
             "action": whole.action_uid,
-            "resource": entity["uid"],
+            "resource": entities[0]["uid"],
         }
         requests = tuple({**asked, "context": orjson.dumps(context).decode()} for context in contexts)
         return Prepared(request, requests, cedar.Entities.from_json_str(orjson.dumps(document).decode(), bench.actions))

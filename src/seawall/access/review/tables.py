@@ -112,7 +112,11 @@ class _File:
         given = self._mapping(self.document.get("principals", {}), "principals")
         self.people = {str(name): self._person(str(name), about) for name, about in given.items()}
         objects = self._mapping(self.document.get("objects", {}), "objects")
-        self.things = {str(name): self._thing(str(name), about) for name, about in objects.items()}
+        self._objects = {str(name): self._mapping(about, f"object {name}") for name, about in objects.items()}
+        self.things: dict[str, Thing] = {}
+        self._making: list[str] = []
+        for name in self._objects:
+            self._object(name)
 
     def _odd(self, what: str, fix: str = "see docs/guide/policies-as-code.md") -> Refused:
         return Refused(f"{self.name}: {what}", why="a test that is not understood tests nothing", fix=fix)
@@ -167,8 +171,17 @@ class _File:
         roles = tuple(map(str, self._list(about.get("roles", []), f"principal {name}: roles")))
         return Person(name, str(about.get("tenant", self.tenant)), roles, scoped, **numbers)
 
-    def _thing(self, name: str, about: Any) -> Thing:
-        about = self._mapping(about, f"object {name}")
+    def _object(self, name: str) -> Thing:
+        """An object of the file, after those that it names."""
+        if name not in self.things:
+            if name in self._making:
+                raise self._odd(f"object {name} is near itself: {' → '.join([*self._making, name])}")
+            self._making.append(name)
+            self.things[name] = self._thing(name, self._objects[name])
+            self._making.pop()
+        return self.things[name]
+
+    def _thing(self, name: str, about: Mapping[str, Any]) -> Thing:
         kind = str(about.get("is", ""))
         entity = self.bench.schema.entities.get(self.bench.schema.qualified(kind))
         if entity is None:
@@ -201,6 +214,12 @@ class _File:
             known = kind.attributes
             self._only(self._mapping(value, where), frozenset(known), where)
             return {name: self._value(known[name].type, item, f"{where}.{name}") for name, item in value.items()}
+        if isinstance(kind, EntityRef):
+            if isinstance(value, Thing):
+                return value
+            named = self._objects.get(value, {}) if isinstance(value, str) else {}
+            if self.bench.schema.qualified(str(named.get("is", ""))) == kind.type:
+                return self._object(value)  # its row comes along, for policies that read it
         wanted: type = {"Long": int, "Bool": bool}.get(getattr(kind, "name", ""), str)
         if value is not None and type(value) is not wanted:
             raise self._odd(f"{where}: {value!r} is not a {kind}")
@@ -276,10 +295,24 @@ class _File:
             about = self._mapping(row["as"], f"{where}: as")
             self._only(about, frozenset({"aal", "age_s"}), f"{where}: as")
             person = Person(person.name, person.tenant, person.roles, person.scoped, **about)
+        self._check_near(thing, on, action, where)
         context = self._context(row, action, thing.type, where)
         return Case(
             self.name, number, row["why"], who, on, Request(person, action, thing, context, self.moment), expect
         )
+
+    def _check_near(self, thing: Thing, on: str, action: str, where: str) -> None:
+        """Refuse a row that policies read and nobody described: they would fail on it, where the app has the row."""
+        for path, type_name in self.bench.near(action, thing.type).items():
+            at: Any = thing
+            for name in path:
+                at = at.attributes.get(name) if isinstance(at, Thing) else None
+            if at is not None and not isinstance(at, Thing):
+                raise self._odd(
+                    f"{where}: {on}.{'.'.join(path)} is {at!r}, which is not among the objects, and policies of "
+                    f"{action} read that {self.bench.short(type_name)}",
+                    f"objects: {{{at}: {{is: {self.bench.short(type_name)}, …}}}}",
+                )
 
     def _tenants(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([self.tenant, *(person.tenant for person in self.people.values())]))
