@@ -26,7 +26,8 @@ Exit codes: 0 all holds · 1 something does not · 2 refused (what could not be 
 \b
 Examples:
   seawall policy test                   validate, run policies/tests/*.yaml, measure the mutation score
-  seawall policy test --no-mutation     a second instead of ten, while writing
+  seawall policy test --no-mutation --no-differential    a few seconds, while writing
+  seawall policy test --decisions 200000 --seed 7         lists and decisions at length
   seawall policy test --json > policies.json"""
 
 DIFF_EPILOG = """\b
@@ -60,13 +61,28 @@ def run_tests(
         float | None, typer.Option(min=0.0, max=1.0, help="The least mutation score, 0 to 1.", show_default="0.9")
     ] = None,
     mutation: Annotated[bool, typer.Option(help="Measure how many mistakes the tests would notice.")] = True,
+    differential: Annotated[bool, typer.Option(help="Compare the app's lists with its decisions.")] = True,
+    decisions: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="How many decisions lists are compared with.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Which rows and people are made up; a report names its own.")] = 1,
 ) -> None:
-    """Test the policies: validation, table tests, walls, run-time errors, mutation score."""
+    """Test the policies: validation, table tests, walls, run-time errors, mutation score, lists ≡ decisions.
+
+    Lists are compared on a scratch database of the embedded server, with the app's own tables.
+    """
+    import asyncio
+
     from seawall.access.review import FLOOR, verify
     from seawall.cli.policy_text import show_report
 
+    folder = _policies(path)
     with _progress(quiet=as_json) as step:
-        report = verify(_policies(path), floor=FLOOR if floor is None else floor, mutate=mutation, step=step)
+        report = verify(folder, floor=FLOOR if floor is None else floor, mutate=mutation, step=step)
+        if differential:
+            from seawall.development.agreement import agreement
+
+            report = report.with_agreement(asyncio.run(agreement(folder, decisions=decisions, seed=seed, step=step)))
     if as_json:
         _print(report.document())
     else:

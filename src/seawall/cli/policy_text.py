@@ -9,6 +9,7 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from seawall.access.review import Difference, Report, Witness
+    from seawall.access.review.differential import Agreement
 
 SHOWN_MAX = 40
 
@@ -34,6 +35,7 @@ def show_report(report: Report) -> None:
         if finding.witness is not None:
             console.print(f"       {_witness(finding.witness)}")
         console.print(f"       [green]fix:[/] {escape(finding.fix)}")
+    _show_agreement(console, report.agreement)
     if report.score is None:
         return
     score = report.score
@@ -50,6 +52,21 @@ def show_report(report: Report) -> None:
         else:
             console.print(f"       a test that would notice: {_witness(survivor.witness)}")
     _more(console, len(score.survivors))
+
+
+def _show_agreement(console: Console, agreement: Agreement | None) -> None:
+    if agreement is None:
+        console.print("[dim]lists and decisions: left out (--no-differential)[/]")
+    elif not agreement.tried:
+        console.print(f"[red]lists and decisions: not tried[/]: {escape(agreement.why)}")
+    else:
+        mark = "[red]differ[/]" if agreement.differs else "agree"
+        console.print(
+            f"lists and decisions {mark}: {agreement.decisions} decisions by {len(agreement.compared)} actions, "
+            f"{agreement.allowed} allowed [dim](seed {agreement.seed})[/]"
+        )
+        for one in agreement.untried:
+            console.print(f"       [dim]{escape(f'{one.action} {one.type}'.strip())} is no list: {escape(one.why)}[/]")
 
 
 def show_difference(difference: Difference, *, failed: bool) -> None:

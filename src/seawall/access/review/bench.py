@@ -27,7 +27,20 @@ from seawall.access.values import Unconvertible, converter
 from seawall.core.errors import Refused
 from seawall.core.scope import Assurance, Membership, Principal
 
-__all__ = ["NOON", "Bench", "Outcome", "Person", "Request", "Scoped", "Thing", "identity", "outcome_of", "reading"]
+__all__ = [
+    "NOON",
+    "At",
+    "Bench",
+    "Outcome",
+    "Person",
+    "Quiet",
+    "Request",
+    "Scoped",
+    "Thing",
+    "identity",
+    "outcome_of",
+    "reading",
+]
 
 NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 """The time at which made-up requests happen, unless they say otherwise."""
@@ -74,7 +87,7 @@ class Outcome:
     reason: str = ""
 
 
-class _At(ContextMap):
+class At(ContextMap):
     """A context in which the time stands still, so that a limit of 24 hours can be tried to the millisecond."""
 
     def __init__(self, action: ActionType, read: frozenset[str] | None, moment: datetime) -> None:
@@ -93,7 +106,7 @@ class _At(ContextMap):
         return context
 
 
-class _Quiet(Engine):
+class Quiet(Engine):
     """An engine whose errors alert nobody: nothing of what it decides is real."""
 
     def alert(self, ruling: Ruling, kind: str, policies: tuple[str, ...] = ()) -> None:
@@ -110,7 +123,7 @@ class Bench:
             Refused: as the engine does, for a schema without usable people and tenants.
         """
         self.book = book
-        self.engine = engine or _Quiet(book)
+        self.engine = engine or Quiet(book)
         self.schema = book.schema
         self._rulings: dict[tuple[str, str, datetime], Ruling] = {}
         self._whole: dict[tuple[str, str, datetime], Ruling] = {}
@@ -167,7 +180,7 @@ class Bench:
         ruling = self._whole.get(key)
         if ruling is None:
             narrow = self.ruling(*key)
-            context = _At(self.schema.actions[action], None, moment)
+            context = At(self.schema.actions[action], None, moment)
             resource = MadeMap(self.schema, self.schema.qualified(type_name))
             ruling = self._whole[key] = replace(narrow, resource=resource, context=context)
         return ruling
@@ -179,7 +192,7 @@ class Bench:
             action=action,
             slice=slice_,
             resource=MadeMap(self.schema, qualified, slice_.mentions.attributes),
-            context=_At(self.schema.actions[action], slice_.mentions.context, moment),
+            context=At(self.schema.actions[action], slice_.mentions.context, moment),
             action_uid={"type": self.schema.qualified("Action"), "id": action},
         )
 

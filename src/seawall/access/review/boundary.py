@@ -17,8 +17,8 @@ from typing import Any
 
 from seawall.access.context import AUTH, BUILT_IN
 from seawall.access.entities import PRINCIPAL, ROLE, ROLE_AT, TENANT
-from seawall.access.review.bench import NOON, Bench, Person, Request, Scoped, Thing
 from seawall.access.expressions import chains
+from seawall.access.review.bench import NOON, Bench, Person, Request, Scoped, Thing
 from seawall.access.review.literals import Chain, Literals, literals_of, roles_of
 from seawall.access.review.near import Path, holder, reached
 from seawall.access.review.satisfied import WEIGHT, Aim, Sieve
@@ -133,7 +133,7 @@ class Space:
             return ((), *((one,) for one in single), single)
         if isinstance(kind, Record):
             return self._records(kind, path)
-        return _scalars(kind, found)[:VALUES_MAX]
+        return scalars(kind, found)[:VALUES_MAX]
 
     def _records(self, kind: Record, path: Chain) -> tuple[Any, ...]:
         fields = {n: self._values(a.type, (path[0], (*path[1], n))) for n, a in kind.attributes.items()}
@@ -294,7 +294,8 @@ def _slice(bench: Bench, action: str, type_name: str) -> list[Any]:
     return [bench.book.policies[name] for name in sorted(bench.ruling(action, type_name).slice.ids)]
 
 
-def _scalars(kind: Scalar, found: Literals) -> tuple[Any, ...]:
+def scalars(kind: Scalar, found: Literals) -> tuple[Any, ...]:
+    """The values of a scalar that matter beside these literals; the plainest first."""
     if kind.name == "Bool":
         return (False, True)
     if kind.name == "Long":

@@ -24,41 +24,55 @@ def reached(schema: CedarSchema, type_name: str, policies: Iterable[Est]) -> Map
     Raises:
         Refused: when a parent that they climb to is named by no attribute.
     """
-    found: dict[Path, str] = {}
-    alone = {schema.qualified(name) for name in (PRINCIPAL, TENANT, ROLE)}
-
-    def walk(path: Path) -> str | None:
-        at = type_name
-        for depth, name in enumerate(path, 1):
-            attribute = schema.entities[at].attributes.get(name)
-            if attribute is None or not isinstance(attribute.type, EntityRef) or attribute.type.type in alone:
-                return None
-            at = attribute.type.type
-            found[path[:depth]] = at
-        return at
-
-    def climb(path: Path, at: str) -> None:
-        for parent in sorted(schema.entities[at].parents - alone):
-            if schema.entities[parent].parents:  # the highest is known by its id, which the row below it holds
-                step = (*path, holder(schema.entities[at], parent))
-                if step not in found:
-                    found[step] = parent
-                    climb(step, parent)
-
+    walk = _Walk(schema, type_name)
     for policy in policies:
         for variable, path in chains(policy):
             if variable == "resource":
-                walk(path[:-1])
+                walk.along(path[:-1])
         for path in memberships(policy):
-            end = walk(path[:-1])
-            kind = schema.entities[end].attributes.get(path[-1]) if end is not None and path else None
-            if kind is not None and isinstance(kind.type, EntityRef) and schema.entities[kind.type.type].parents:
-                end = walk(path)
-            elif path:
-                continue
-            if end is not None:
-                climb(path, end)
-    return {path: found[path] for path in sorted(found, key=lambda path: (len(path), path))}
+            # what has no parents is known by its id, which the row before it holds
+            end = walk.along(path if walk.has_parents(path) else path[:-1])
+            if end is not None and walk.has_parents(path):
+                walk.up(path, end)
+    return {path: walk.found[path] for path in sorted(walk.found, key=lambda path: (len(path), path))}
+
+
+class _Walk:
+    """From one object along its attributes."""
+
+    def __init__(self, schema: CedarSchema, type_name: str) -> None:
+        self._schema, self._type_name = schema, type_name
+        self._alone = {schema.qualified(name) for name in (PRINCIPAL, TENANT, ROLE)}
+        self.found: dict[Path, str] = {}
+
+    def along(self, path: Path) -> str | None:
+        """Note every row on the way; the type of the last. None where the way leaves the app's rows."""
+        at = self._type_name
+        for depth, name in enumerate(path, 1):
+            after = self._after(at, name)
+            if after is None or after in self._alone:
+                return None
+            at = self.found[path[:depth]] = after
+        return at
+
+    def has_parents(self, path: Path) -> bool:
+        """Whether what is at a path is in something."""
+        at: str | None = self._type_name
+        for name in path:
+            at = None if at is None else self._after(at, name)
+        return at is not None and bool(self._schema.entities[at].parents - self._alone)
+
+    def up(self, path: Path, at: str) -> None:
+        """Note the rows that tell all ancestors of the row at a path; the highest need not be read."""
+        for parent in sorted(self._schema.entities[at].parents - self._alone):
+            step = (*path, holder(self._schema.entities[at], parent))
+            if self._schema.entities[parent].parents and step not in self.found:
+                self.found[step] = parent
+                self.up(step, parent)
+
+    def _after(self, at: str, name: str) -> str | None:
+        attribute = self._schema.entities[at].attributes.get(name)
+        return attribute.type.type if attribute is not None and isinstance(attribute.type, EntityRef) else None
 
 
 def holder(entity: EntityType, parent: str) -> str:

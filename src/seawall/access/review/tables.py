@@ -115,8 +115,8 @@ class _File:
         self._objects = {str(name): self._mapping(about, f"object {name}") for name, about in objects.items()}
         self.things: dict[str, Thing] = {}
         self._making: list[str] = []
-        for name in self._objects:
-            self._object(name)
+        for one in self._objects:
+            self._object(one)
 
     def _odd(self, what: str, fix: str = "see docs/guide/policies-as-code.md") -> Refused:
         return Refused(f"{self.name}: {what}", why="a test that is not understood tests nothing", fix=fix)
@@ -200,6 +200,11 @@ class _File:
                 raise self._odd(f"object {name} needs {key}: {attribute.type}")
         return Thing(kind, name, attributes)
 
+    def _entity(self, kind: EntityRef, value: Any) -> Any:
+        """A name; or the object of that name, so that its row comes along for policies that read it."""
+        named = self._objects.get(value, {}) if isinstance(value, str) else {}
+        return self._object(value) if self.bench.schema.qualified(str(named.get("is", ""))) == kind.type else value
+
     def _value(self, kind: CedarType, value: Any, where: str) -> Any:
         if isinstance(kind, Scalar) and kind.name == "datetime":
             return self._time(value, where)
@@ -214,13 +219,10 @@ class _File:
             known = kind.attributes
             self._only(self._mapping(value, where), frozenset(known), where)
             return {name: self._value(known[name].type, item, f"{where}.{name}") for name, item in value.items()}
-        if isinstance(kind, EntityRef):
-            if isinstance(value, Thing):
-                return value
-            named = self._objects.get(value, {}) if isinstance(value, str) else {}
-            if self.bench.schema.qualified(str(named.get("is", ""))) == kind.type:
-                return self._object(value)  # its row comes along, for policies that read it
         wanted: type = {"Long": int, "Bool": bool}.get(getattr(kind, "name", ""), str)
+        if isinstance(kind, EntityRef):
+            value = self._entity(kind, value)
+            wanted = type(value) if isinstance(value, Thing) else str
         if value is not None and type(value) is not wanted:
             raise self._odd(f"{where}: {value!r} is not a {kind}")
         return value

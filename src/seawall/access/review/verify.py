@@ -7,7 +7,7 @@ Policies that do not validate, a test that cannot be read and the like are a `Re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from seawall.access.obligations import WALL
 from seawall.access.policies import Policy, PolicyBook, read_policies
 from seawall.access.review.bench import Bench, Outcome
+from seawall.access.review.differential import Agreement
 from seawall.access.review.score import Mutation, Pool, Score, Tried, Witness, plainest
 from seawall.access.review.tables import Case, Table, read_tables
 
@@ -68,6 +69,12 @@ class Report:
     score: Score | None
     floor: float
     walls: tuple[str, ...] = field(default=())
+    agreement: Agreement | None = None
+    """Lists compared with decisions; None where that was left out."""
+
+    def with_agreement(self, agreement: Agreement) -> Report:
+        """The same report with what came of comparing, and its findings."""
+        return replace(self, agreement=agreement, findings=(*self.findings, *_agreement(agreement)))
 
     @property
     def ok(self) -> bool:
@@ -86,6 +93,7 @@ class Report:
             "boundary_requests": self.requests,
             "failed": [asdict(one) for one in self.failed],
             "findings": [asdict(one) for one in self.findings],
+            "differential": None if self.agreement is None else self.agreement.document(),
             "mutation": None
             if score is None
             else {
@@ -273,3 +281,25 @@ def _score(book: PolicyBook, score: Score, floor: float) -> Iterator[Finding]:
                 "add a test of that request: of a wall, every hole must be noticed",
                 survivor.witness,
             )
+
+
+def _agreement(agreement: Agreement) -> Iterator[Finding]:
+    """What was not compared is an error as well: nobody may take it for agreement."""
+    if not agreement.tried:
+        message = f"lists were not compared with decisions: {agreement.why}"
+        yield Finding("not-compared", "error", "", "", message, "mend that, or leave it out with --no-differential")
+    for one in agreement.untried:
+        if not one.no_list:
+            message = f"lists of {one.type} were not compared with decisions: {one.why}"
+            yield Finding("not-compared", "error", "", "", message, "mend that, or leave it out with --no-differential")
+    for differing in agreement.differs:
+        witness, policies = differing.witness, ", ".join(differing.policies) or "no permit"
+        yield Finding(
+            "list-differs",
+            "error",
+            differing.policies[0] if differing.policies else "",
+            "",
+            f"a list of {witness.type} by {witness.action} shows other rows than decisions allow, by {policies}",
+            "write that condition in another way, and report it to Seawall: filter and decision must agree",
+            witness,
+        )
