@@ -22,10 +22,12 @@ tests:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from seawall.access.entities import PRINCIPAL, ROLE_AT, TENANT
 from seawall.access.review.bench import NOON, Bench, Outcome, Person, Request, Scoped, Thing
 from seawall.access.review.literals import duration
 from seawall.access.review.reading import read_yaml
+from seawall.access.review.vectors import NOT_ALLOWED, read_vectors
 from seawall.access.schema import CedarType, EntityRef, Record, Scalar, SetOf
 from seawall.core.errors import Refused
 
@@ -62,6 +65,8 @@ class Case:
             return outcome.effect == "deny"
         if self.expect in REFUSED:
             return outcome.effect == "deny" and visible == (self.expect == "403")
+        if self.expect == NOT_ALLOWED:
+            return outcome.effect != "allow"
         return outcome.effect == self.expect
 
 
@@ -76,7 +81,7 @@ class Table:
 
 
 def read_tables(folder: Path, bench: Bench) -> Table:
-    """Every `tests/*.yaml` of a policies folder.
+    """Every `tests/*.yaml` of a policies folder, and the vectors beside it (`tests/*.json`).
 
     Raises:
         Refused: naming the file and the row that cannot be understood. Nothing is skipped.
@@ -84,12 +89,14 @@ def read_tables(folder: Path, bench: Bench) -> Table:
     cases: list[Case] = []
     walls: dict[str, str] = {}
     survivors: dict[tuple[str, str], str] = {}
-    files = sorted((folder / TESTS_FOLDER).glob("*.y*ml"))
+    tests = folder / TESTS_FOLDER
+    files, vectors = sorted(tests.glob("*.y*ml")), sorted(tests.glob("*.json"))
     for path in files:
-        reader = _File(path.name, read_yaml(path), bench)
+        reader = File(path.name, read_yaml(path), bench)
         walls.update(dict.fromkeys(reader.walls(), path.name))
         survivors.update(reader.survivors())
-        for case in reader.cases():
+        found = [reader.cases(), *(reader.vectors(one) for one in vectors if one.stem == path.stem)]
+        for case in chain.from_iterable(found):
             cases.append(case)
             if len(cases) > CASES_MAX:
                 raise Refused(
@@ -97,10 +104,18 @@ def read_tables(folder: Path, bench: Bench) -> Table:
                     why="tests that nobody can read are not reviewed",
                     fix="name fewer people or actions in a row",
                 )
-    return Table(tuple(cases), walls, survivors, tuple(path.name for path in files))
+    alone = {path.stem for path in vectors} - {path.stem for path in files}
+    if alone:
+        name = min(alone)
+        raise Refused(
+            f"{name}.json has no {name}.yaml beside it",
+            why="vectors speak of people and objects that such a file describes; without it they test nothing",
+            fix=f"write {name}.yaml with principals and objects",
+        )
+    return Table(tuple(cases), walls, survivors, tuple(path.name for path in (*files, *vectors)))
 
 
-class _File:
+class File:
     """One file of tests."""
 
     def __init__(self, name: str, document: Any, bench: Bench) -> None:
@@ -251,7 +266,15 @@ class _File:
             for who, expect in self._expected(row, where):
                 for action in self._names(row.get("action"), f"{where}: action"):
                     for on in self._names(row.get("on"), f"{where}: on"):
-                        yield self._case(number, who, action, on, expect)
+                        yield self.case(number, row, who, action, on, expect)
+
+    def vectors(self, path: Path) -> Iterator[Case]:
+        """The decisions that a file of AuthZEN vectors expects of the people and objects of this one."""
+        reader = copy.copy(self)
+        reader.name = path.name
+        for number, who, action, on, expect, context in read_vectors(path, self):
+            row = {"why": "an AuthZEN vector", "with": context}
+            yield reader.case(number, row, who, action, on, expect)
 
     def _expected(self, row: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
         expect = str(row.get("expect", "allow" if "only" in row else ""))
@@ -281,11 +304,18 @@ class _File:
             raise self._odd(f"{where} is not a name or a list of names")
         return names
 
-    def _case(self, number: int, who: str, action: str, on: str, expect: str) -> Case:
-        row, where = self.document["tests"][number - 1], f"test {number}"
-        thing = self.things.get(on) or (Thing(TENANT, on) if on in self._tenants() else None)
+    def case(  # noqa: PLR0917
+        self, number: int, row: Mapping[str, Any], who: str, action: str, on: str, expect: str
+    ) -> Case:
+        """One test: `row` says why it is, and may hold `with`, `given` and `as`.
+
+        Raises:
+            Refused: when it names what is not there, or leaves out what is needed.
+        """
+        where = f"test {number}"
+        thing = self.things.get(on) or (Thing(TENANT, on) if on in self.tenants() else None)
         if thing is None:
-            raise self._odd(f"{where}: there is no object {on!r}", f"use {', '.join([*self.things, *self._tenants()])}")
+            raise self._odd(f"{where}: there is no object {on!r}", f"use {', '.join([*self.things, *self.tenants()])}")
         if not self.bench.knows(action, thing.type):
             raise self._odd(f"{where}: the schema has no action {action!r} on {thing.type}")
         if "given" in row:
@@ -316,7 +346,7 @@ class _File:
                     f"objects: {{{at}: {{is: {self.bench.short(type_name)}, …}}}}",
                 )
 
-    def _tenants(self) -> tuple[str, ...]:
+    def tenants(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([self.tenant, *(person.tenant for person in self.people.values())]))
 
     def _context(self, row: Mapping[str, Any], action: str, type_name: str, where: str) -> dict[str, Any]:
