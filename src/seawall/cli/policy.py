@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from seawall.access.review import Step
+    from seawall.access.review import Language, Step
 
 EXIT_FOUND = 1
 CORPUS = "corpus.jsonl"
@@ -61,6 +61,7 @@ def run_tests(
         float | None, typer.Option(min=0.0, max=1.0, help="The least mutation score, 0 to 1.", show_default="0.9")
     ] = None,
     mutation: Annotated[bool, typer.Option(help="Measure how many mistakes the tests would notice.")] = True,
+    engine: Annotated[str, typer.Option(help="cedar, or rego: *.rego decides the table tests.")] = "cedar",
     differential: Annotated[bool, typer.Option(help="Compare the app's lists with its decisions.")] = True,
     decisions: Annotated[
         int, typer.Option(min=1, max=10_000_000, help="How many decisions lists are compared with.")
@@ -78,8 +79,9 @@ def run_tests(
 
     folder = _policies(path)
     with _progress(quiet=as_json) as step:
-        report = verify(folder, floor=FLOOR if floor is None else floor, mutate=mutation, step=step)
-        if differential:
+        least = FLOOR if floor is None else floor
+        report = verify(folder, floor=least, mutate=mutation, language=_language(engine), step=step)
+        if differential and report.language == "cedar":  # Rego filters no lists
             from seawall.development.agreement import agreement
 
             report = report.with_agreement(asyncio.run(agreement(folder, decisions=decisions, seed=seed, step=step)))
@@ -167,6 +169,14 @@ async def _recorded(folder: Path, target: Path, limit: int, step: Step) -> int:
             return await export(connection, folder, target, limit=limit, step=step)
         finally:
             await connection.close()
+
+
+def _language(name: str) -> Language:
+    from seawall.core.errors import Refused
+
+    if name in ("cedar", "rego"):
+        return "rego" if name == "rego" else "cedar"
+    raise Refused(f"--engine {name!r} is not known", why="policies are in one language", fix="use cedar or rego")
 
 
 def _policies(path: Path) -> Path:

@@ -33,8 +33,8 @@ class Named(Protocol):
     """The file with the people and the objects."""
 
     bench: Bench
-    people: Mapping[str, Person]
-    things: Mapping[str, Thing]
+    people: dict[str, Person]
+    things: dict[str, Thing]
 
     def tenants(self) -> tuple[str, ...]: ...
 
