@@ -1,10 +1,9 @@
-"""Does the filter of a list agree with the decision on each row? On a real database, under row-level security."""
+"""Scratch databases with the tables of some models, and rows in them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,49 +11,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from seawall.access import Allow, Engine
-from seawall.core.scope import Principal
 from seawall.store.lease import Lease
 from seawall.store.migrate import AppTables
-from seawall.store.statements import cached, compiled
 from tests.support.databases import ScratchDatabase, scratch_database
-
-
-@dataclass
-class Tally:
-    """What was compared, and where the two differ."""
-
-    decisions: int = 0
-    allowed: int = 0
-    mismatches: list[str] = field(default_factory=list)
-
-    def add(self, other: Tally) -> None:
-        self.decisions += other.decisions
-        self.allowed += other.allowed
-        self.mismatches += other.mismatches
-
-
-async def compare(engine: Engine, lease: Lease, principal: Principal, model: type[Any], action: str) -> Tally:
-    """List as this person, decide on every row of the tenant as this person, and compare."""
-    loader, ruling = engine.loader(model), engine.ruling(model, action)
-    context = ruling.context.build(principal, {}, step_up=False)
-    where = engine.row_filter(model, action).where(engine.known(principal, ruling, context))
-    listing = cached(loader.select().where(loader.tenant_column == principal.tenant_id, where))
-    listed = {row[0] for row in await _identities(loader, lease, listing)}
-    everything = compiled(loader.select())
-    rows = await loader.fetch(lease, everything.sql, everything.arguments())
-    verdicts = engine.decide_in(context, principal, ruling, rows)
-    tally = Tally(len(rows), len(listed))
-    for row, verdict in zip(rows, verdicts, strict=True):
-        if isinstance(verdict, Allow) != (row.id in listed):
-            how = "listed, but denied" if row.id in listed else "allowed, but not listed"
-            values = {key: value for key, value in vars(row).items() if not key.startswith("_")}
-            tally.mismatches.append(f"{action} {model.__name__} {how}: {verdict} {values} {principal.memberships}")
-    return tally
-
-
-async def _identities(loader: Any, lease: Lease, listing: Any) -> list[tuple[UUID]]:
-    return [(found.id,) for found in await loader.fetch(lease, listing.sql, listing.arguments())]
 
 
 @asynccontextmanager
@@ -82,6 +41,12 @@ async def put(scratch: ScratchDatabase, tenant_id: UUID, rows: Iterable[Any]) ->
 @asynccontextmanager
 async def tables_of(home: Path, models: Iterable[type[Any]], folder: Path) -> AsyncIterator[ScratchDatabase]:
     """A scratch database with the tables of some models, walled like any app's."""
+    async with scratch_database(home, AppTables(migration_of(models, folder))) as scratch:
+        yield scratch
+
+
+def migration_of(models: Iterable[type[Any]], folder: Path) -> Path:
+    """A folder of migrations that make the tables of some models."""
     (folder / "migrations").mkdir()
     statements: list[str] = []
     for model in models:
@@ -91,5 +56,4 @@ async def tables_of(home: Path, models: Iterable[type[Any]], folder: Path) -> As
     lines = ["from alembic import op", 'revision = "0001"', "down_revision = None", f"STATEMENTS = {statements!r}"]
     lines += ["def upgrade():", "    for statement in STATEMENTS:", "        op.execute(statement)"]
     (folder / "migrations" / "0001_tables.py").write_text("\n".join(lines))
-    async with scratch_database(home, AppTables(folder / "migrations")) as scratch:
-        yield scratch
+    return folder / "migrations"

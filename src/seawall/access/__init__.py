@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
 from fastapi import FastAPI
 
 from seawall.access.approval_pages import ApprovalRoutes
@@ -27,7 +26,6 @@ from seawall.access.break_glass import Grants
 from seawall.access.break_glass_cookie import GrantCookie
 from seawall.access.break_glass_pages import BreakGlassRoutes
 from seawall.access.engine import Allow, Deny, Engine, NeedsApproval, StepUp, Verdict
-from seawall.access.findings import findings
 from seawall.access.gate import check_routes
 from seawall.access.listing import Rows, Visible, may_list, visible
 from seawall.access.may import may
@@ -54,7 +52,6 @@ __all__ = [
     "Verdict",
     "Visible",
     "check_routes",
-    "findings",
     "include",
     "may",
     "may_list",
@@ -64,8 +61,6 @@ __all__ = [
     "seen_with",
     "visible",
 ]
-
-log = structlog.get_logger("seawall.access")
 
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -119,8 +114,4 @@ def engine_for(settings: Settings, policies: Path) -> Engine:
         from seawall.access.rego import RegoEngine, read_rego
 
         return RegoEngine(read_rego(policies))
-    book = read_policies(policies)
-    if not settings.production:
-        for found in findings(book):
-            log.info("access.policy", policy=found.policy, found=found.kind, other=found.other)
-    return Engine(book, production=settings.production)
+    return Engine(read_policies(policies), production=settings.production)

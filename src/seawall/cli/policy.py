@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from seawall.access.review import Step
+    from seawall.access.review import Language, Step
 
 EXIT_FOUND = 1
 CORPUS = "corpus.jsonl"
@@ -26,7 +26,8 @@ Exit codes: 0 all holds · 1 something does not · 2 refused (what could not be 
 \b
 Examples:
   seawall policy test                   validate, run policies/tests/*.yaml, measure the mutation score
-  seawall policy test --no-mutation     a second instead of ten, while writing
+  seawall policy test --no-mutation --no-differential    a few seconds, while writing
+  seawall policy test --decisions 200000 --seed 7         lists and decisions at length
   seawall policy test --json > policies.json"""
 
 DIFF_EPILOG = """\b
@@ -60,13 +61,30 @@ def run_tests(
         float | None, typer.Option(min=0.0, max=1.0, help="The least mutation score, 0 to 1.", show_default="0.9")
     ] = None,
     mutation: Annotated[bool, typer.Option(help="Measure how many mistakes the tests would notice.")] = True,
+    engine: Annotated[str, typer.Option(help="cedar, or rego: *.rego decides the table tests.")] = "cedar",
+    differential: Annotated[bool, typer.Option(help="Compare the app's lists with its decisions.")] = True,
+    decisions: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="How many decisions lists are compared with.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Which rows and people are made up; a report names its own.")] = 1,
 ) -> None:
-    """Test the policies: validation, table tests, walls, run-time errors, mutation score."""
+    """Test the policies: validation, table tests, walls, run-time errors, mutation score, lists ≡ decisions.
+
+    Lists are compared on a scratch database of the embedded server, with the app's own tables.
+    """
+    import asyncio
+
     from seawall.access.review import FLOOR, verify
     from seawall.cli.policy_text import show_report
 
+    folder = _policies(path)
     with _progress(quiet=as_json) as step:
-        report = verify(_policies(path), floor=FLOOR if floor is None else floor, mutate=mutation, step=step)
+        least = FLOOR if floor is None else floor
+        report = verify(folder, floor=least, mutate=mutation, language=_language(engine), step=step)
+        if differential and report.language == "cedar":  # Rego filters no lists
+            from seawall.development.agreement import agreement
+
+            report = report.with_agreement(asyncio.run(agreement(folder, decisions=decisions, seed=seed, step=step)))
     if as_json:
         _print(report.document())
     else:
@@ -151,6 +169,14 @@ async def _recorded(folder: Path, target: Path, limit: int, step: Step) -> int:
             return await export(connection, folder, target, limit=limit, step=step)
         finally:
             await connection.close()
+
+
+def _language(name: str) -> Language:
+    from seawall.core.errors import Refused
+
+    if name in ("cedar", "rego"):
+        return "rego" if name == "rego" else "cedar"
+    raise Refused(f"--engine {name!r} is not known", why="policies are in one language", fix="use cedar or rego")
 
 
 def _policies(path: Path) -> Path:

@@ -28,12 +28,19 @@ def show_report(report: Report) -> None:
         )
         console.print(f"       [dim]{escape(failed.why)}{_by(failed.policies)}[/]")
     _more(console, len(report.failed))
+    notes = [finding for finding in report.findings if finding.severity == "note"]
     for finding in report.findings:
+        if finding.severity == "note":
+            continue
         colour = "red" if finding.severity == "error" else "yellow"
         console.print(f"[{colour}]{finding.code}[/] {escape(finding.message)}  [dim]{escape(finding.file)}[/]")
         if finding.witness is not None:
             console.print(f"       {_witness(finding.witness)}")
         console.print(f"       [green]fix:[/] {escape(finding.fix)}")
+    for code, message in dict.fromkeys((note.code, note.message) for note in notes):
+        names = ", ".join(note.policy for note in notes if (note.code, note.message) == (code, message))
+        console.print(f"[dim]{code}: {escape(names)}: {escape(message)}[/]")
+    _show_agreement(console, report)
     if report.score is None:
         return
     score = report.score
@@ -50,6 +57,24 @@ def show_report(report: Report) -> None:
         else:
             console.print(f"       a test that would notice: {_witness(survivor.witness)}")
     _more(console, len(score.survivors))
+
+
+def _show_agreement(console: Console, report: Report) -> None:
+    agreement = report.agreement
+    if report.language == "rego":
+        console.print("[dim]Rego: table tests only; its policies are not looked into, and filter no lists[/]")
+    elif agreement is None:
+        console.print("[dim]lists and decisions: left out (--no-differential)[/]")
+    elif not agreement.tried:
+        console.print(f"[red]lists and decisions: not tried[/]: {escape(agreement.why)}")
+    else:
+        mark = "[red]differ[/]" if agreement.differs else "agree"
+        console.print(
+            f"lists and decisions {mark}: {agreement.decisions} decisions by {len(agreement.compared)} actions, "
+            f"{agreement.allowed} allowed [dim](seed {agreement.seed})[/]"
+        )
+        for one in agreement.untried:
+            console.print(f"       [dim]{escape(f'{one.action} {one.type}'.strip())} is no list: {escape(one.why)}[/]")
 
 
 def show_difference(difference: Difference, *, failed: bool) -> None:

@@ -32,7 +32,7 @@ class Statement:
         return [self.processors[name](given[name]) if name in self.processors else given[name] for name in self.names]
 
 
-def compiled(statement: sa.Select[Any]) -> Statement:
+def compiled(statement: sa.Select[Any] | sa.Insert | sa.Update) -> Statement:
     """A statement for asyncpg. `IN` lists are expanded, so one compiled with values fits those values only."""
     return _written(statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True}))
 

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.integration.access.conftest import POLICIES
+from tests.support.agreement import put
+from tests.support.crm.rows import Generated
+from tests.support.databases import ScratchDatabase
 
 from seawall import scaffold
+from seawall.access import read_policies
+from seawall.access.review.bench import Bench
+from seawall.access.review.recorded import read_corpus
+from seawall.access.review.recording import EVENTS, export
 from seawall.testing import running
 
 
@@ -64,3 +75,34 @@ def test_without_a_database(shop: Path) -> None:
     done = policy(shop, "corpus", SEAWALL_POLICY_CORPUS_URL="postgresql://nobody@127.0.0.1:1/none")
     assert done.returncode == 2
     assert "the database does not answer" in done.stderr
+
+
+class Logged:
+    """The owner's connection, with one decision in the audit log."""
+
+    def __init__(self, owner: Any, event: dict[str, Any]) -> None:
+        self.owner, self.event = owner, event
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        return [self.event] if sql == EVENTS else await self.owner.fetch(sql, *args)
+
+
+async def test_the_rows_near_an_object_are_recorded_with_it(crm: ScratchDatabase, tmp_path: Path) -> None:
+    rows = Generated(random.Random(5), await crm.tenant())
+    await put(crm, rows.tenant_id, rows.rows)
+    open_accounts = {account.id for account in rows.accounts if not account.suspended}
+    deals = {deal.id: deal for deal in rows.deals if deal.account_id in open_accounts}
+    note = next(one for one in rows.notes if one.deal_id in deals)
+    event = {
+        "at": datetime.now(UTC), "tenant_id": rows.tenant_id, "user_id": note.author_id,
+        "action": "read", "resource": f'Note::"{note.id}"', "effect": "allow",
+    }  # fmt: skip
+    target = tmp_path / "corpus.jsonl"
+    assert await export(Logged(crm.owner, event), POLICIES, target, limit=10) == 1
+    (recorded,) = read_corpus(target)
+    near = recorded.request.thing.attributes["deal"]
+    assert (near.type, near.attributes["account"].attributes["suspended"]) == ("Deal", False)
+    assert recorded.said()["resource.deal.account.suspended"] is False
+    assert str(note.deal_id) not in target.read_text()
+    outcome = Bench(read_policies(POLICIES)).outcome(recorded.request)
+    assert (outcome.effect, outcome.reason) == ("allow", "")

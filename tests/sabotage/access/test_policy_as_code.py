@@ -32,8 +32,12 @@ async def test_a_tester_that_passes_anything(sabotage: Any) -> None:
         "access/policy-as-code",
         plant={
             "sitecustomize.py": """
-import seawall.access.review.verify as v
+import sys
 
+import seawall.access.review
+
+# not `import … as v`: that would be the function of the same name, which the package gives out
+v = sys.modules["seawall.access.review.verify"]
 v.Report.ok = property(lambda self: True)
 v._failed = lambda *given: iter(())
 """

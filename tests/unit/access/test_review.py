@@ -232,12 +232,16 @@ def test_the_command(tmp_path: Path) -> None:
     runner = CliRunner()
     app = tmp_path / "app"
     tree(app / "policies")
-    result = runner.invoke(application(), ["policy", "test", str(app), "--json"])
+    result = runner.invoke(application(), ["policy", "test", str(app), "--no-differential", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["mutation"]["score"] >= 0.9
-    shown = runner.invoke(application(), ["policy", "test", str(app), "--no-mutation"])
+    shown = runner.invoke(application(), ["policy", "test", str(app), "--no-mutation", "--no-differential"])
     assert shown.exit_code == 0
     assert "4 policies, 1 of them walls" in shown.output
-    assert runner.invoke(application(), ["policy", "test", str(app), "--floor", "1"]).exit_code == 1
+    floor = ["policy", "test", str(app), "--no-differential", "--floor", "1"]
+    assert runner.invoke(application(), floor).exit_code == 1
+    alone = runner.invoke(application(), ["policy", "test", str(app), "--no-mutation"])
+    assert alone.exit_code == 1
+    assert "lists and decisions: not tried: there is no seawall.toml" in alone.output
     with pytest.raises(Refused, match="has no policies"):
         runner.invoke(application(), ["policy", "test", str(tmp_path)], catch_exceptions=False)

@@ -8,30 +8,42 @@ from __future__ import annotations
 
 import copy
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 from seawall.access.context import AUTH, NOW, ContextMap
 from seawall.access.engine import Allow, Deny, Engine, Ruling, StepUp, Verdict
-from seawall.access.entities import PRINCIPAL, TENANT, Field, Parent, ResourceMap
+from seawall.access.entities import PRINCIPAL, TENANT
 from seawall.access.expressions import Est, mentions
 from seawall.access.may import READ
 from seawall.access.policies import PolicyBook
 from seawall.access.reach import concerns
-from seawall.access.schema import ActionType, CedarType, EntityRef, EntityType, Record, SetOf
+from seawall.access.review.made import MadeMap, Thing, given, identity, instance
+from seawall.access.review.near import Path, reached
+from seawall.access.schema import ActionType
 from seawall.access.values import Unconvertible, converter
 from seawall.core.errors import Refused
 from seawall.core.scope import Assurance, Membership, Principal
 
+__all__ = [
+    "NOON",
+    "At",
+    "Bench",
+    "Outcome",
+    "Person",
+    "Quiet",
+    "Request",
+    "Scoped",
+    "Thing",
+    "identity",
+    "outcome_of",
+    "reading",
+]
+
 NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 """The time at which made-up requests happen, unless they say otherwise."""
-_NAMES = UUID("7f1f6a2e-3f0b-4d0e-9b57-0d6f0a5e7c11")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +68,6 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """What is acted on. Values are names for entities, else Python's own: int, str, bool, datetime, Decimal, list."""
-
-    type: str
-    name: str = "it"
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
     """One made-up request: what the engine is asked, by names."""
 
@@ -84,7 +87,7 @@ class Outcome:
     reason: str = ""
 
 
-class _At(ContextMap):
+class At(ContextMap):
     """A context in which the time stands still, so that a limit of 24 hours can be tried to the millisecond."""
 
     def __init__(self, action: ActionType, read: frozenset[str] | None, moment: datetime) -> None:
@@ -103,13 +106,7 @@ class _At(ContextMap):
         return context
 
 
-@lru_cache(maxsize=65_536)
-def identity(kind: str, name: str) -> UUID:
-    """The id behind a name. The same name of another kind is another id."""
-    return uuid.uuid5(_NAMES, f"{kind}/{name}")
-
-
-class _Quiet(Engine):
+class Quiet(Engine):
     """An engine whose errors alert nobody: nothing of what it decides is real."""
 
     def alert(self, ruling: Ruling, kind: str, policies: tuple[str, ...] = ()) -> None:
@@ -126,10 +123,11 @@ class Bench:
             Refused: as the engine does, for a schema without usable people and tenants.
         """
         self.book = book
-        self.engine = engine or _Quiet(book)
+        self.engine = engine or Quiet(book)
         self.schema = book.schema
         self._rulings: dict[tuple[str, str, datetime], Ruling] = {}
         self._whole: dict[tuple[str, str, datetime], Ruling] = {}
+        self._near: dict[tuple[str, str], Mapping[Path, str]] = {}
         self.actions = book.schema.handle if _looks_at_actions(book) else None
         """The schema, when actions must be known as entities: for groups, or where a condition looks at them."""
 
@@ -139,7 +137,7 @@ class Bench:
         other.book = book
         other.engine = copy.copy(self.engine)
         other.engine.book = book
-        other._rulings, other._whole = {}, {}
+        other._rulings, other._whole, other._near = {}, {}, {}
         return other
 
     def knows(self, action: str, type_name: str) -> bool:
@@ -182,30 +180,29 @@ class Bench:
         ruling = self._whole.get(key)
         if ruling is None:
             narrow = self.ruling(*key)
-            context = _At(self.schema.actions[action], None, moment)
-            ruling = self._whole[key] = replace(narrow, resource=self._resource(type_name), context=context)
+            context = At(self.schema.actions[action], None, moment)
+            resource = MadeMap(self.schema, self.schema.qualified(type_name))
+            ruling = self._whole[key] = replace(narrow, resource=resource, context=context)
         return ruling
 
-    def _resource(self, type_name: str) -> ResourceMap:
-        qualified = self.schema.qualified(type_name)
-        entity = self.schema.entities[qualified]
-        fields = tuple(
-            Field(name, name, converter(attribute.type), attribute.required)
-            for name, attribute in sorted(entity.attributes.items())
-        )
-        parents = tuple(Parent(_holds(entity, kind), kind) for kind in sorted(entity.parents))
-        return ResourceMap(qualified, _id, fields, parents)
-
     def _compile(self, action: str, type_name: str, moment: datetime) -> Ruling:
-        resource = self._resource(type_name)
-        slice_ = self.book.slice(action, resource.type_name, self.engine.people.type_name)
+        qualified = self.schema.qualified(type_name)
+        slice_ = self.book.slice(action, qualified, self.engine.people.type_name)
         return Ruling(
             action=action,
             slice=slice_,
-            resource=resource.only(slice_.mentions.attributes),
-            context=_At(self.schema.actions[action], slice_.mentions.context, moment),
+            resource=MadeMap(self.schema, qualified, slice_.mentions.attributes),
+            context=At(self.schema.actions[action], slice_.mentions.context, moment),
             action_uid={"type": self.schema.qualified("Action"), "id": action},
         )
+
+    def near(self, action: str, type_name: str) -> Mapping[Path, str]:
+        """The rows beside the object that the policies of an action read: path of attributes → type."""
+        key = (action, type_name)
+        if key not in self._near:
+            chosen = self.ruling(action, type_name).slice.chosen
+            self._near[key] = reached(self.schema, self.schema.qualified(type_name), (policy.est for policy in chosen))
+        return self._near[key]
 
     # From names to values ----------------------------------------------------------------------------------------
 
@@ -225,13 +222,8 @@ class Bench:
         )
 
     def instance(self, thing: Thing) -> Any:
-        """An object whose attributes are what a row's would be."""
-        entity = self.schema.entities[self.schema.qualified(thing.type)]
-        values = {name: None for name in entity.attributes}
-        for name, value in thing.attributes.items():
-            if name in entity.attributes:
-                values[name] = _value(entity.attributes[name].type, value)
-        return SimpleNamespace(id=identity(thing.type, thing.name), **values)
+        """An object whose attributes are what a row's would be, with the rows near it."""
+        return instance(self.schema, thing)
 
     def context(self, request: Request, ruling: Ruling) -> dict[str, Any]:
         """The context beside what Seawall fills, in Cedar's JSON form.
@@ -241,7 +233,7 @@ class Bench:
         """
         declared = ruling.context.extra
         return {
-            name: converter(declared[name].type)(_value(declared[name].type, value))
+            name: converter(declared[name].type)(given(declared[name].type, value))
             for name, value in request.context.items()
             if name in declared and value is not None
         }
@@ -290,35 +282,3 @@ def outcome_of(verdict: Verdict) -> Outcome:
 def _looks_at_actions(book: PolicyBook) -> bool:
     grouped = any(len(action.groups) > 1 for action in book.schema.actions.values())
     return grouped or mentions([policy.est for policy in book.policies.values()]).action
-
-
-def _holds(entity: EntityType, parent: str) -> str:
-    """The attribute that names the parent of a type: rows have a foreign key, made-up objects this."""
-    names = [name for name, attribute in sorted(entity.attributes.items()) if attribute.type == EntityRef(parent)]
-    if not names:
-        raise Refused(
-            f"entity {entity.name} in [{parent}] has no attribute that names the {parent}",
-            why="tests make up objects from their attributes, and could not say where one belongs",
-            fix=f"add an attribute of type {parent} to {entity.name}",
-        )
-    return names[0]
-
-
-def _id(instance: Any) -> Any:
-    return instance.id
-
-
-def _value(kind: CedarType, value: Any) -> Any:
-    """Names of entities become their ids; everything else stays what it is."""
-    if value is None:
-        return None
-    if isinstance(kind, EntityRef):
-        return identity(kind.type.rpartition("::")[2], value) if isinstance(value, str) else value
-    if isinstance(kind, SetOf) and isinstance(value, list | tuple | set | frozenset):
-        return [_value(kind.element, item) for item in value]
-    if isinstance(kind, Record) and isinstance(value, Mapping):
-        return {
-            name: _value(kind.attributes[name].type, item) if name in kind.attributes else item
-            for name, item in value.items()
-        }
-    return value

@@ -17,8 +17,10 @@ from typing import Any
 
 from seawall.access.context import AUTH, BUILT_IN
 from seawall.access.entities import PRINCIPAL, ROLE, ROLE_AT, TENANT
+from seawall.access.expressions import chains
 from seawall.access.review.bench import NOON, Bench, Person, Request, Scoped, Thing
 from seawall.access.review.literals import Chain, Literals, literals_of, roles_of
+from seawall.access.review.near import Path, holder, reached
 from seawall.access.review.satisfied import WEIGHT, Aim, Sieve
 from seawall.access.schema import CedarType, EntityRef, Record, Scalar, SetOf
 
@@ -58,6 +60,7 @@ class Space:
         self._everything = [policy.est for one in benches for policy in one.book.policies.values()]
         self._literals = literals_of(self._policies)
         self._read = self._mentioned(benches)
+        self._near = reached(bench.schema, bench.schema.qualified(type_name), self._policies)
         self.dimensions = tuple(d for d in self._dimensions() if len(d.values) > 1)
 
     def _mentioned(self, benches: list[Bench]) -> frozenset[str]:
@@ -81,19 +84,36 @@ class Space:
                 yield Dimension(f"principal.{name}", ((), (f"{kind}-1",), (f"{kind}-2",)))
         yield Dimension("tenant", ("home", "away"))
         yield from self._auth()
-        entity = schema.entities[schema.qualified(self.type_name)]
-        for name, attribute in sorted(entity.attributes.items()):
-            if attribute.type == EntityRef(schema.qualified(TENANT)):
-                continue  # the dimension `tenant`
-            values = self._values(attribute.type, ("resource", (name,)))
-            if name in self._read or attribute.required:
-                wanted = values if name in self._read else values[:1]
-                yield Dimension(f"resource.{name}", wanted if attribute.required else (None, *wanted))
+        yield from self._attributes(schema.qualified(self.type_name), (), self._read)
+        for path, type_name in self._near.items():
+            yield from self._attributes(type_name, path, self._read_near(path, type_name))
         yield Dimension("resource is me", (False, True) if self.type_name == PRINCIPAL else (False,))
         for name, attribute in sorted(schema.actions[self.action].context.attributes.items()):
             if name not in BUILT_IN:
                 values = self._values(attribute.type, ("context", (name,)))
                 yield Dimension(f"context.{name}", values if attribute.required else (None, *values))
+
+    def _attributes(self, type_name: str, path: Path, read: Collection[str]) -> Iterator[Dimension]:
+        """Those of the object (`()`) or of a row near it; what nothing reads is left at its plainest."""
+        for name, attribute in sorted(self.bench.schema.entities[type_name].attributes.items()):
+            if attribute.type == EntityRef(self.bench.schema.qualified(TENANT)):
+                continue  # the dimension `tenant`
+            if name in read or (attribute.required and not path):
+                values = self._values(attribute.type, ("resource", (*path, name)))
+                wanted = values if name in read else values[:1]
+                yield Dimension(_said(path, name), wanted if attribute.required else (None, *wanted))
+
+    def _read_near(self, path: Path, type_name: str) -> frozenset[str]:
+        """What is read of the row there, and what leads on from it to others."""
+        entity, depth = self.bench.schema.entities[type_name], len(path)
+        read = {
+            chain[depth]
+            for policy in self._policies
+            for variable, chain in chains(policy)
+            if variable == "resource" and len(chain) > depth and chain[:depth] == path
+        }
+        read |= {further[depth] for further in self._near if len(further) > depth and further[:depth] == path}
+        return frozenset(read | {holder(entity, parent) for parent in entity.parents})
 
     def _auth(self) -> Iterator[Dimension]:
         aal, age = ("context", (AUTH, "aal")), ("context", (AUTH, "age_s"))
@@ -113,7 +133,7 @@ class Space:
             return ((), *((one,) for one in single), single)
         if isinstance(kind, Record):
             return self._records(kind, path)
-        return _scalars(kind, found)[:VALUES_MAX]
+        return scalars(kind, found)[:VALUES_MAX]
 
     def _records(self, kind: Record, path: Chain) -> tuple[Any, ...]:
         fields = {n: self._values(a.type, (path[0], (*path[1], n))) for n, a in kind.attributes.items()}
@@ -145,20 +165,27 @@ class Space:
         return Request(person, self.action, self._thing(chosen), self._context(chosen))
 
     def _thing(self, chosen: Mapping[str, Any]) -> Thing:
-        schema, tenant = self.bench.schema, chosen.get("tenant", "home")
+        tenant = chosen.get("tenant", "home")
         if self.type_name == TENANT:
             return Thing(TENANT, tenant)
-        attributes: dict[str, Any] = {}
-        for name, attribute in schema.entities[schema.qualified(self.type_name)].attributes.items():
-            if attribute.type == EntityRef(schema.qualified(TENANT)):
-                attributes[name] = tenant
-            elif f"resource.{name}" in chosen:
-                attributes[name] = chosen[f"resource.{name}"]
-            elif attribute.required:
-                attributes[name] = self._values(attribute.type, ("resource", (name,)))[0]
         # The ids of venues are `Venue-1` and `Venue-2`, so that roles held for one object meet the object itself.
         name = "me" if chosen.get("resource is me") else f"{self.type_name}-1"
-        return Thing(self.type_name, name, attributes)
+        return self._made(self.bench.schema.qualified(self.type_name), name, (), chosen)
+
+    def _made(self, type_name: str, name: str, path: Path, chosen: Mapping[str, Any]) -> Thing:
+        """The object (`()`) or a row near it, with what is near that."""
+        attributes: dict[str, Any] = {}
+        for part, attribute in self.bench.schema.entities[type_name].attributes.items():
+            said, step = _said(path, part), (*path, part)
+            if attribute.type == EntityRef(self.bench.schema.qualified(TENANT)):
+                attributes[part] = chosen.get("tenant", "home")
+            elif said in chosen:
+                attributes[part] = chosen[said]
+            elif attribute.required:
+                attributes[part] = self._values(attribute.type, ("resource", step))[0]
+            if step in self._near and attributes.get(part) is not None:
+                attributes[part] = self._made(self._near[step], attributes[part], step, chosen)
+        return Thing(self.bench.short(type_name), name, attributes)
 
     def _context(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         declared = self.bench.schema.actions[self.action].context.attributes
@@ -259,11 +286,16 @@ class _Search:
             yield self._rng.choice(list(self._space.neighbours(self._rng.choice(near))))
 
 
+def _said(path: Path, name: str) -> str:
+    return ".".join(("resource", *path, name))
+
+
 def _slice(bench: Bench, action: str, type_name: str) -> list[Any]:
     return [bench.book.policies[name] for name in sorted(bench.ruling(action, type_name).slice.ids)]
 
 
-def _scalars(kind: Scalar, found: Literals) -> tuple[Any, ...]:
+def scalars(kind: Scalar, found: Literals) -> tuple[Any, ...]:
+    """The values of a scalar that matter beside these literals; the plainest first."""
     if kind.name == "Bool":
         return (False, True)
     if kind.name == "Long":

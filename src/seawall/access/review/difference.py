@@ -285,7 +285,8 @@ def _shape(bench: Bench, action: str, type_name: str) -> tuple[Any, ...]:
     schema = bench.schema
     policies = {name: _meaning(bench.book.policies[name].est) for name in bench.ruling(action, type_name).slice.ids}
     people = schema.entities[bench.engine.people.type_name]
-    return policies, schema.entities[schema.qualified(type_name)], people, schema.actions[action].context
+    near = [schema.entities[kind] for kind in bench.near(action, type_name).values()]
+    return policies, schema.entities[schema.qualified(type_name)], near, people, schema.actions[action].context
 
 
 def _stands(sieve: Sieve, wall: str, request: Request) -> bool:

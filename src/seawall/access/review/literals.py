@@ -14,7 +14,7 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from seawall.access.expressions import Est, _access
+from seawall.access.expressions import Est, _access, nodes
 
 Chain = tuple[str, tuple[str, ...]]
 """`("resource", ("status",))`."""
@@ -69,18 +69,6 @@ def duration(text: str) -> timedelta | None:
     days, hours, minutes, seconds, milliseconds = (int(part or 0) for part in match.groups()[1:])
     span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
     return -span if match[1] else span
-
-
-def nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a JSON value, outermost first."""
-    waiting = [value]
-    while waiting:
-        at = waiting.pop()
-        if isinstance(at, dict):
-            yield at
-            waiting.extend(at.values())
-        elif isinstance(at, list):
-            waiting.extend(at)
 
 
 def _comparisons(value: Any) -> Iterator[Any]:

@@ -5,6 +5,7 @@
                 "aal": 1, "age_s": 40},
      "attributes": {"venue": "Venue-2", "status": "another", "delivered_at": {"ms": -86400000}}, "context": {}}
 
+A row near the object stands in the place of its name: `"deal": {"is": "Deal", "name": "Deal-3", "attributes": {…}}`.
 Ids are numbers within the file, text that no policy names is `another`, a time is how many milliseconds it is from the
 request's: nothing personal is left, and the file can be kept beside the policies.
 """
@@ -12,7 +13,7 @@ request's: nothing personal is left, and the file can be kept beside the policie
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -24,6 +25,8 @@ from seawall.access.review.bench import NOON, Person, Request, Scoped, Thing
 from seawall.core.errors import Refused
 
 CORPUS_FILE = "corpus.jsonl"
+NEAR = frozenset({"is", "name", "attributes"})
+"""A row near the object, instead of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Recorded:
         who = self.request.person
         said: dict[str, Any] = {"roles": who.roles, "tenant": who.tenant}
         said |= {f"principal.{held.role}_at": held.name for held in who.scoped}
-        said |= {f"resource.{name}": value for name, value in self.request.thing.attributes.items()}
+        said |= dict(_said("resource", self.request.thing))
         return said | {f"context.{name}": value for name, value in self.request.context.items()}
 
 
@@ -81,7 +84,18 @@ def _read(line: Mapping[str, Any]) -> Recorded:
     return Recorded(Request(person, str(line["action"]), thing, context), str(line["effect"]), int(line["count"]))
 
 
+def _said(where: str, thing: Thing) -> Iterator[tuple[str, Any]]:
+    for name, value in thing.attributes.items():
+        yield f"{where}.{name}", value.name if isinstance(value, Thing) else value
+        if isinstance(value, Thing):
+            yield from _said(f"{where}.{name}", value)
+
+
 def _value(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == NEAR:
+        return Thing(
+            str(value["is"]), str(value["name"]), {name: _value(item) for name, item in value["attributes"].items()}
+        )
     if isinstance(value, dict) and set(value) == {"ms"}:
         return NOON + timedelta(milliseconds=value["ms"])
     if isinstance(value, dict) and set(value) == {"decimal"}:

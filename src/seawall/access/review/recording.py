@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
-
-import sqlalchemy as sa
 
 from seawall.access.entities import PRINCIPAL, TENANT, Field, resource_map
 from seawall.access.policies import PolicyBook, read_policies
@@ -25,7 +24,7 @@ from seawall.access.review.literals import Literals, literals_of
 from seawall.access.review.verify import Step
 from seawall.access.schema import CedarType, EntityRef, Scalar
 from seawall.core.errors import Refused
-from seawall.store.loader import compiled, identity_of
+from seawall.store.loader import Keys, Near, compiled, identity_of, near_row
 from seawall.store.models import Tenanted
 
 EVENTS = """
@@ -91,6 +90,29 @@ class _Names:
         return self._given[key]
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One object as it was read, and what is known of its decision."""
+
+    row: Any
+    near: Sequence[Near]
+    at: datetime
+    names: _Names
+
+
+class _Reader:
+    """The owner's connection as a loader wants it. It opens nothing that is sealed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        return await self._connection.fetch(sql, *args)
+
+    async def keys(self, envelopes: Iterable[bytes] = ()) -> None:
+        """None, as where the app has no keyring."""
+
+
 class _Recording:
     """One export."""
 
@@ -140,29 +162,35 @@ class _Recording:
         model = self._models.get(type_name)
         if model is None:
             return None
-        key, kind = identity_of(model)
         try:
-            wanted = kind(identity)
+            wanted = identity_of(model)[1](identity)
         except (ValueError, TypeError):
             return None
-        fields = self._fields_of(type_name, model)
-        columns = sa.inspect(model).column_attrs
-        statement = compiled(
-            sa.select(*(columns[field.key].columns[0] for field in fields)).where(
-                columns["tenant_id"].columns[0] == event["tenant_id"], columns[key].columns[0] == wanted
-            )
-        )
-        rows = await self._connection.fetch(statement.sql, *statement.arguments())
+        loader = self._bench.engine.loader(model)
+        query = loader.select().where(loader.tenant_column == event["tenant_id"], loader.identity_column == wanted)
+        statement = compiled(query)
+        reader: Any = _Reader(self._connection)
+        rows = await loader.fetch(reader, statement.sql, statement.arguments())
         if not rows:
             return None
+        return self._told(_Read(rows[0], loader.near, event["at"], names), rows[0], (), ())
+
+    def _told(self, read: _Read, row: Any, keys: Keys, path: tuple[str, ...]) -> dict[str, Any]:
+        """The attributes of an object (`()`) or of a row near it, which comes along where policies read one."""
+        type_name = type(row).__name__
         declared = self._bench.schema.entities[self._bench.schema.qualified(type_name)].attributes
-        return {
-            field.name: self._redacted(
-                declared[field.name].type, value, ("resource", (field.name,)), event["at"], names
-            )
-            for field, value in zip(fields, rows[0], strict=True)
-            if value is not None
-        }
+        told: dict[str, Any] = {}
+        for field in self._fields_of(type_name, type(row)):
+            value, step, said = getattr(row, field.key), (*keys, field.key), (*path, field.name)
+            if value is None:
+                continue
+            told[field.name] = self._redacted(declared[field.name].type, value, ("resource", said), read.at, read.names)
+            near = next((one for one in read.near if one.keys == step), None)
+            far = None if near is None else near_row(read.row, step, near.model, value)
+            if far is not None:
+                inner = self._told(read, far, step, said)
+                told[field.name] = {"is": type(far).__name__, "name": told[field.name], "attributes": inner}
+        return told
 
     def _fields_of(self, type_name: str, model: type[Any]) -> tuple[Field, ...]:
         if type_name not in self._fields:

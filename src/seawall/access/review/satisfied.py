@@ -64,12 +64,7 @@ class Sieve:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self._policies = permits({name: policy.est for name, policy in bench.book.policies.items()})
-
-    @cached_property
-    def _atoms(self) -> PolicySet:
-        policies = self.bench.book.policies.values()
-        return permits({f"{p.id} {kind} {n}": est for p in policies for kind, n, est in _split(p)})
+        self._sets: dict[tuple[str, str, str], PolicySet] = {}
 
     @cached_property
     def atoms_of(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
@@ -90,27 +85,41 @@ class Sieve:
         declared = whole.context.action.context.attributes
         hypotheses = product(*((False, True) if flag in declared else (False,) for flag in (STEP_UP, APPROVED)))
         try:
-            entity = whole.resource.entity(bench.instance(request.thing))
+            entities = whole.resource.entities(bench.instance(request.thing))
             extra = bench.context(request, whole)
             contexts = [whole.context.build(principal, extra, step_up=one, approved=other) for one, other in hypotheses]
         except Unconvertible:
             return None
-        document = [bench.engine.people.entity(principal), entity]
+        document = [bench.engine.people.entity(principal), *entities]
         asked = {
             "principal": {"type": bench.engine.people.type_name, "id": str(principal.user_id)},
             "action": whole.action_uid,
-            "resource": entity["uid"],
+            "resource": entities[0]["uid"],
         }
         requests = tuple({**asked, "context": orjson.dumps(context).decode()} for context in contexts)
         return Prepared(request, requests, cedar.Entities.from_json_str(orjson.dumps(document).decode(), bench.actions))
 
     def seen(self, prepared: Prepared) -> tuple[Seen, ...]:
         """How the policies of the book see a request, under each hypothesis; remembered."""
-        return looked(prepared, "policies", self._policies)
+        return looked(prepared, "policies", self._fitting("policies", prepared.request))
 
     def atoms(self, prepared: Prepared) -> tuple[Seen, ...]:
         """How their conditions, one by one, see it."""
-        return looked(prepared, "atoms", self._atoms)
+        return looked(prepared, "atoms", self._fitting("atoms", prepared.request))
+
+    def _fitting(self, what: str, request: Request) -> PolicySet:
+        """The policies, or their atoms, that can match this kind of request: a few instead of all for each question."""
+        kind = (request.action, request.thing.type)
+        known = self._sets.get((what, *kind))
+        if known is None:
+            fitting = [p for p in self.bench.book.policies.values() if self.bench.concerned(p.est, *kind)]
+            found = (
+                {policy.id: policy.est for policy in fitting}
+                if what == "policies"
+                else {f"{policy.id} {kind} {n}": est for policy in fitting for kind, n, est in _split(policy)}
+            )
+            known = self._sets[what, *kind] = permits(found)
+        return known
 
     def satisfies(self, name: str, prepared: Prepared | None) -> bool:
         """Whether a policy is satisfied under some hypothesis."""
@@ -197,11 +206,11 @@ def looked(prepared: Prepared, name: str, policies: PolicySet) -> tuple[Seen, ..
 
 def look(prepared: Prepared, policies: PolicySet) -> tuple[Seen, ...]:
     """How a set of policies sees a request."""
-    return tuple(_look(asked, prepared.entities, policies) for asked in prepared.hypotheses)
+    answers = cedar.is_authorized_batch(list(prepared.hypotheses), policies, prepared.entities, None, False)
+    return tuple(map(_read, answers))
 
 
-def _look(asked: Any, entities: Any, policies: PolicySet) -> Seen:
-    answer = orjson.loads(cedar.is_authorized(asked, policies, entities, None, False))
-    diagnostics = answer["diagnostics"]
+def _read(answer: str) -> Seen:
+    diagnostics = orjson.loads(answer)["diagnostics"]
     failed = {name for text in diagnostics["errors"] for name in _NAMED.findall(text)}
     return Seen(frozenset(diagnostics["reason"]), frozenset(failed))

@@ -22,10 +22,12 @@ tests:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from seawall.access.entities import PRINCIPAL, ROLE_AT, TENANT
 from seawall.access.review.bench import NOON, Bench, Outcome, Person, Request, Scoped, Thing
 from seawall.access.review.literals import duration
 from seawall.access.review.reading import read_yaml
+from seawall.access.review.vectors import NOT_ALLOWED, read_vectors
 from seawall.access.schema import CedarType, EntityRef, Record, Scalar, SetOf
 from seawall.core.errors import Refused
 
@@ -62,6 +65,8 @@ class Case:
             return outcome.effect == "deny"
         if self.expect in REFUSED:
             return outcome.effect == "deny" and visible == (self.expect == "403")
+        if self.expect == NOT_ALLOWED:
+            return outcome.effect != "allow"
         return outcome.effect == self.expect
 
 
@@ -76,7 +81,7 @@ class Table:
 
 
 def read_tables(folder: Path, bench: Bench) -> Table:
-    """Every `tests/*.yaml` of a policies folder.
+    """Every `tests/*.yaml` of a policies folder, and the vectors beside it (`tests/*.json`).
 
     Raises:
         Refused: naming the file and the row that cannot be understood. Nothing is skipped.
@@ -84,12 +89,14 @@ def read_tables(folder: Path, bench: Bench) -> Table:
     cases: list[Case] = []
     walls: dict[str, str] = {}
     survivors: dict[tuple[str, str], str] = {}
-    files = sorted((folder / TESTS_FOLDER).glob("*.y*ml"))
+    tests = folder / TESTS_FOLDER
+    files, vectors = sorted(tests.glob("*.y*ml")), sorted(tests.glob("*.json"))
     for path in files:
-        reader = _File(path.name, read_yaml(path), bench)
+        reader = File(path.name, read_yaml(path), bench)
         walls.update(dict.fromkeys(reader.walls(), path.name))
         survivors.update(reader.survivors())
-        for case in reader.cases():
+        found = [reader.cases(), *(reader.vectors(one) for one in vectors if one.stem == path.stem)]
+        for case in chain.from_iterable(found):
             cases.append(case)
             if len(cases) > CASES_MAX:
                 raise Refused(
@@ -97,10 +104,18 @@ def read_tables(folder: Path, bench: Bench) -> Table:
                     why="tests that nobody can read are not reviewed",
                     fix="name fewer people or actions in a row",
                 )
-    return Table(tuple(cases), walls, survivors, tuple(path.name for path in files))
+    alone = {path.stem for path in vectors} - {path.stem for path in files}
+    if alone:
+        name = min(alone)
+        raise Refused(
+            f"{name}.json has no {name}.yaml beside it",
+            why="vectors speak of people and objects that such a file describes; without it they test nothing",
+            fix=f"write {name}.yaml with principals and objects",
+        )
+    return Table(tuple(cases), walls, survivors, tuple(path.name for path in (*files, *vectors)))
 
 
-class _File:
+class File:
     """One file of tests."""
 
     def __init__(self, name: str, document: Any, bench: Bench) -> None:
@@ -112,7 +127,11 @@ class _File:
         given = self._mapping(self.document.get("principals", {}), "principals")
         self.people = {str(name): self._person(str(name), about) for name, about in given.items()}
         objects = self._mapping(self.document.get("objects", {}), "objects")
-        self.things = {str(name): self._thing(str(name), about) for name, about in objects.items()}
+        self._objects = {str(name): self._mapping(about, f"object {name}") for name, about in objects.items()}
+        self.things: dict[str, Thing] = {}
+        self._making: list[str] = []
+        for one in self._objects:
+            self._object(one)
 
     def _odd(self, what: str, fix: str = "see docs/guide/policies-as-code.md") -> Refused:
         return Refused(f"{self.name}: {what}", why="a test that is not understood tests nothing", fix=fix)
@@ -167,8 +186,17 @@ class _File:
         roles = tuple(map(str, self._list(about.get("roles", []), f"principal {name}: roles")))
         return Person(name, str(about.get("tenant", self.tenant)), roles, scoped, **numbers)
 
-    def _thing(self, name: str, about: Any) -> Thing:
-        about = self._mapping(about, f"object {name}")
+    def _object(self, name: str) -> Thing:
+        """An object of the file, after those that it names."""
+        if name not in self.things:
+            if name in self._making:
+                raise self._odd(f"object {name} is near itself: {' → '.join([*self._making, name])}")
+            self._making.append(name)
+            self.things[name] = self._thing(name, self._objects[name])
+            self._making.pop()
+        return self.things[name]
+
+    def _thing(self, name: str, about: Mapping[str, Any]) -> Thing:
         kind = str(about.get("is", ""))
         entity = self.bench.schema.entities.get(self.bench.schema.qualified(kind))
         if entity is None:
@@ -187,6 +215,11 @@ class _File:
                 raise self._odd(f"object {name} needs {key}: {attribute.type}")
         return Thing(kind, name, attributes)
 
+    def _entity(self, kind: EntityRef, value: Any) -> Any:
+        """A name; or the object of that name, so that its row comes along for policies that read it."""
+        named = self._objects.get(value, {}) if isinstance(value, str) else {}
+        return self._object(value) if self.bench.schema.qualified(str(named.get("is", ""))) == kind.type else value
+
     def _value(self, kind: CedarType, value: Any, where: str) -> Any:
         if isinstance(kind, Scalar) and kind.name == "datetime":
             return self._time(value, where)
@@ -202,6 +235,9 @@ class _File:
             self._only(self._mapping(value, where), frozenset(known), where)
             return {name: self._value(known[name].type, item, f"{where}.{name}") for name, item in value.items()}
         wanted: type = {"Long": int, "Bool": bool}.get(getattr(kind, "name", ""), str)
+        if isinstance(kind, EntityRef):
+            value = self._entity(kind, value)
+            wanted = type(value) if isinstance(value, Thing) else str
         if value is not None and type(value) is not wanted:
             raise self._odd(f"{where}: {value!r} is not a {kind}")
         return value
@@ -230,7 +266,15 @@ class _File:
             for who, expect in self._expected(row, where):
                 for action in self._names(row.get("action"), f"{where}: action"):
                     for on in self._names(row.get("on"), f"{where}: on"):
-                        yield self._case(number, who, action, on, expect)
+                        yield self.case(number, row, who, action, on, expect)
+
+    def vectors(self, path: Path) -> Iterator[Case]:
+        """The decisions that a file of AuthZEN vectors expects of the people and objects of this one."""
+        reader = copy.copy(self)
+        reader.name = path.name
+        for number, who, action, on, expect, context in read_vectors(path, self):
+            row = {"why": "an AuthZEN vector", "with": context}
+            yield reader.case(number, row, who, action, on, expect)
 
     def _expected(self, row: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
         expect = str(row.get("expect", "allow" if "only" in row else ""))
@@ -260,11 +304,18 @@ class _File:
             raise self._odd(f"{where} is not a name or a list of names")
         return names
 
-    def _case(self, number: int, who: str, action: str, on: str, expect: str) -> Case:
-        row, where = self.document["tests"][number - 1], f"test {number}"
-        thing = self.things.get(on) or (Thing(TENANT, on) if on in self._tenants() else None)
+    def case(  # noqa: PLR0917
+        self, number: int, row: Mapping[str, Any], who: str, action: str, on: str, expect: str
+    ) -> Case:
+        """One test: `row` says why it is, and may hold `with`, `given` and `as`.
+
+        Raises:
+            Refused: when it names what is not there, or leaves out what is needed.
+        """
+        where = f"test {number}"
+        thing = self.things.get(on) or (Thing(TENANT, on) if on in self.tenants() else None)
         if thing is None:
-            raise self._odd(f"{where}: there is no object {on!r}", f"use {', '.join([*self.things, *self._tenants()])}")
+            raise self._odd(f"{where}: there is no object {on!r}", f"use {', '.join([*self.things, *self.tenants()])}")
         if not self.bench.knows(action, thing.type):
             raise self._odd(f"{where}: the schema has no action {action!r} on {thing.type}")
         if "given" in row:
@@ -276,12 +327,26 @@ class _File:
             about = self._mapping(row["as"], f"{where}: as")
             self._only(about, frozenset({"aal", "age_s"}), f"{where}: as")
             person = Person(person.name, person.tenant, person.roles, person.scoped, **about)
+        self._check_near(thing, on, action, where)
         context = self._context(row, action, thing.type, where)
         return Case(
             self.name, number, row["why"], who, on, Request(person, action, thing, context, self.moment), expect
         )
 
-    def _tenants(self) -> tuple[str, ...]:
+    def _check_near(self, thing: Thing, on: str, action: str, where: str) -> None:
+        """Refuse a row that policies read and nobody described: they would fail on it, where the app has the row."""
+        for path, type_name in self.bench.near(action, thing.type).items():
+            at: Any = thing
+            for name in path:
+                at = at.attributes.get(name) if isinstance(at, Thing) else None
+            if at is not None and not isinstance(at, Thing):
+                raise self._odd(
+                    f"{where}: {on}.{'.'.join(path)} is {at!r}, which is not among the objects, and policies of "
+                    f"{action} read that {self.bench.short(type_name)}",
+                    f"objects: {{{at}: {{is: {self.bench.short(type_name)}, …}}}}",
+                )
+
+    def tenants(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([self.tenant, *(person.tenant for person in self.people.values())]))
 
     def _context(self, row: Mapping[str, Any], action: str, type_name: str, where: str) -> dict[str, Any]:

@@ -7,36 +7,26 @@ Policies that do not validate, a test that cannot be read and the like are a `Re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from seawall.access.obligations import WALL
 from seawall.access.policies import Policy, PolicyBook, read_policies
-from seawall.access.review.bench import Bench, Outcome
-from seawall.access.review.score import Mutation, Pool, Score, Tried, Witness, plainest
+from seawall.access.rego import RegoBook, RegoEngine, read_rego
+from seawall.access.review.bench import Bench, Outcome, Quiet
+from seawall.access.review.differential import Agreement
+from seawall.access.review.finding import Finding
+from seawall.access.review.idle import failures, idle
+from seawall.access.review.score import Mutation, Pool, Score
 from seawall.access.review.tables import Case, Table, read_tables
 
 FLOOR = 0.9
 FAILED = " (a policy failed)"
 WALLS_FILE = "walls.cedar"
-Severity = Literal["error", "warning"]
+Language = Literal["cedar", "rego"]
 Step = Callable[[str, int, int], None]
 """Told what is being done, and how much of how much of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong. `code` is stable: it is what CI and the judge look for."""
-
-    code: str
-    severity: Severity
-    policy: str
-    file: str
-    message: str
-    fix: str
-    witness: Witness | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +49,7 @@ class Report:
     """What `seawall policy test` found."""
 
     folder: str
+    language: Language
     digest: str
     policies: int
     cases: int
@@ -68,6 +59,12 @@ class Report:
     score: Score | None
     floor: float
     walls: tuple[str, ...] = field(default=())
+    agreement: Agreement | None = None
+    """Lists compared with decisions; None where that was left out."""
+
+    def with_agreement(self, agreement: Agreement) -> Report:
+        """The same report with what came of comparing, and its findings."""
+        return replace(self, agreement=agreement, findings=(*self.findings, *_agreement(agreement)))
 
     @property
     def ok(self) -> bool:
@@ -79,6 +76,7 @@ class Report:
         return {
             "ok": self.ok,
             "folder": self.folder,
+            "engine": self.language,
             "policies_sha256": self.digest,
             "policies": self.policies,
             "walls": list(self.walls),
@@ -86,6 +84,7 @@ class Report:
             "boundary_requests": self.requests,
             "failed": [asdict(one) for one in self.failed],
             "findings": [asdict(one) for one in self.findings],
+            "differential": None if self.agreement is None else self.agreement.document(),
             "mutation": None
             if score is None
             else {
@@ -99,36 +98,46 @@ class Report:
         }
 
 
-def verify(folder: Path, *, floor: float = FLOOR, mutate: bool = True, step: Step = lambda *_: None) -> Report:
+def verify(
+    folder: Path,
+    *,
+    floor: float = FLOOR,
+    mutate: bool = True,
+    language: Language = "cedar",
+    step: Step = lambda *_: None,
+) -> Report:
     """Test the policies of a folder.
 
     Args:
         folder: the one with `schema.cedarschema`, `*.cedar` and `tests/`.
         floor: the mutation score below which it is an error, 0 to 1.
         mutate: whether to measure it at all.
+        language: with `rego`, `*.rego` decides the table tests. Rego is not looked into: nothing else is tried.
         step: told about the progress.
 
     Raises:
         Refused: policies, schema or tests that cannot be read or do not hold together.
     """
-    bench = Bench(read_policies(folder))
+    bench, cedar = _bench(folder, language), language == "cedar"
     table = read_tables(folder, bench)
     failed = tuple(_failed(bench, table, step))
     findings = [*_owners(bench.book), *_walls(bench.book, table), *_tests(table)]
     pool = Pool(bench)
-    if not failed or any(FAILED in one.got for one in failed):
+    if cedar and (not failed or any(FAILED in one.got for one in failed)):
         # what a failing test says is mended first; only why a policy fails cannot wait
         kinds = bench.kinds()
         for number, (kind, _) in enumerate(pool.groups(), 1):
             step(f"requests at the boundaries: {kind[0]} {kind[1]}", number, len(kinds))
-        findings += [*_errors(pool), *_idle(pool)]
+        failing = list(failures(pool))
+        findings += [*failing, *idle(pool, {one.policy for one in failing})]
     score = None
-    if mutate and not failed:
+    if cedar and mutate and not failed:
         mutation = Mutation(pool, table.cases, table.survivors)
         score = mutation.measured(lambda done, total: step("mutants", done, total))
         findings += _score(bench.book, score, floor)
     return Report(
         folder=folder.name,
+        language=language,
         digest=bench.book.digest,
         policies=len(bench.book.policies),
         cases=len(table.cases),
@@ -139,6 +148,17 @@ def verify(folder: Path, *, floor: float = FLOOR, mutate: bool = True, step: Ste
         floor=floor,
         walls=tuple(sorted(wall.id for wall in walls_of(bench.book))),
     )
+
+
+def _bench(folder: Path, language: Language) -> Bench:
+    if language == "rego":
+        book = read_rego(folder)
+        return Bench(book, _QuietRego(book))
+    return Bench(read_policies(folder))
+
+
+class _QuietRego(Quiet, RegoEngine):
+    """Rego, whose errors alert nobody either."""
 
 
 def walls_of(book: PolicyBook) -> list[Policy]:
@@ -184,7 +204,7 @@ def _owners(book: PolicyBook) -> Iterator[Finding]:
 def _walls(book: PolicyBook, table: Table) -> Iterator[Finding]:
     walls = {wall.id: wall for wall in walls_of(book)}
     for wall in walls.values():
-        if wall.est["effect"] != "forbid":
+        if wall.est["effect"] != "forbid" and not isinstance(book, RegoBook):  # there, the rule says what it is
             message, fix = f"{wall.id} is marked as a wall but permits", "a wall is a forbid; take @wall away from it"
             yield Finding("wall-permits", "error", wall.id, wall.file, message, fix)
         if wall.id not in table.walls:
@@ -200,55 +220,6 @@ def _walls(book: PolicyBook, table: Table) -> Iterator[Finding]:
 def _tests(table: Table) -> Iterator[Finding]:
     if not table.cases:
         yield Finding("no-tests", "error", "", "tests/", "there are no table tests", "write policies/tests/app.yaml")
-
-
-def _errors(pool: Pool) -> Iterator[Finding]:
-    """Policies that fail at run time: everybody they concern is then denied."""
-    found: dict[str, Tried] = {}
-    for tried in pool:
-        if tried.prepared is None or tried.outcome.reason != "evaluation-error":
-            continue
-        for seen in pool.sieve.seen(tried.prepared):
-            for name in seen.failed:
-                found.setdefault(name, tried)
-    for name, tried in sorted(found.items()):
-        yield Finding(
-            "fails",
-            "error",
-            name,
-            pool.bench.book.policies[name].file,
-            f"{name} fails on {tried.space.action} {tried.space.type_name}: whoever that concerns is denied",
-            "ask `has` before an optional attribute, and keep sums far from 9223372036854775807",
-            plainest(tried, pool.bench, partial(pool.fails, name)),
-        )
-
-
-def _idle(pool: Pool) -> Iterator[Finding]:
-    """Permits that never decide: nothing satisfies them, a forbid overrules them, or others do the same."""
-    reached: set[str] = set()
-    effective: set[str] = set()
-    alone: set[str] = set()
-    for tried in pool:
-        if tried.prepared is None:
-            continue
-        for seen in pool.sieve.seen(tried.prepared):
-            permits = {name for name in seen.satisfied if pool.permits(name)}
-            reached |= permits
-            if permits and len(permits) == len(seen.satisfied):
-                effective |= permits
-                if len(permits) == 1:
-                    alone |= permits
-    for policy in pool.bench.book.policies.values():
-        if not pool.permits(policy.id) or policy.id in alone:
-            continue
-        if policy.id not in reached:
-            code, what = "unreachable", "no request satisfies it"
-        elif policy.id not in effective:
-            code, what = "overruled", "whatever it permits, a forbid refuses"
-        else:
-            code, what = "shadowed", "whatever it permits, another permit permits too"
-        message = f"{policy.id}: {what} (of {pool.size} requests tried)"
-        yield Finding(code, "warning", policy.id, policy.file, message, "take it out, or mend its condition")
 
 
 def _score(book: PolicyBook, score: Score, floor: float) -> Iterator[Finding]:
@@ -273,3 +244,25 @@ def _score(book: PolicyBook, score: Score, floor: float) -> Iterator[Finding]:
                 "add a test of that request: of a wall, every hole must be noticed",
                 survivor.witness,
             )
+
+
+def _agreement(agreement: Agreement) -> Iterator[Finding]:
+    """What was not compared is an error as well: nobody may take it for agreement."""
+    if not agreement.tried:
+        message = f"lists were not compared with decisions: {agreement.why}"
+        yield Finding("not-compared", "error", "", "", message, "mend that, or leave it out with --no-differential")
+    for one in agreement.untried:
+        if not one.no_list:
+            message = f"lists of {one.type} were not compared with decisions: {one.why}"
+            yield Finding("not-compared", "error", "", "", message, "mend that, or leave it out with --no-differential")
+    for differing in agreement.differs:
+        witness, policies = differing.witness, ", ".join(differing.policies) or "no permit"
+        yield Finding(
+            "list-differs",
+            "error",
+            differing.policies[0] if differing.policies else "",
+            "",
+            f"a list of {witness.type} by {witness.action} shows other rows than decisions allow, by {policies}",
+            "write that condition in another way, and report it to Seawall: filter and decision must agree",
+            witness,
+        )

@@ -1,7 +1,7 @@
-"""What stands in the policies without a use, or can go wrong: not refused, but said.
+"""What can be told of policies from how they are written: the ones without a use, and the ones that can go wrong.
 
-Told from how policies are written, so nothing that is found is a guess, and not everything is found: two policies that
-say the same in other words are not seen to.
+Nothing that is found is a guess, and not everything is found: two policies that say the same in other words are not
+seen to. Those the requests of `idle.py` show.
 """
 
 from __future__ import annotations
@@ -15,32 +15,17 @@ import orjson
 from seawall.access.expressions import nodes
 from seawall.access.policies import Policy, PolicyBook
 
-Kind = Literal["never-applies", "shadowed", "never-allows", "may-err"]
-WHY: dict[Kind, str] = {
-    "never-applies": "no action of the schema on any kind of object is within its scope",
-    "shadowed": "whatever it says is said by the other already, with fewer conditions",
-    "never-allows": "whatever it allows is forbidden by the other, with fewer conditions",
-    "may-err": "its arithmetic may leave 64 bits, and a policy that errs denies",
-}
+Kind = Literal["unreachable", "shadowed", "overruled", "may-fail"]
 _ARITHMETIC = frozenset({"+", "-", "*", "neg", "offset", "durationSince"})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One policy and what is found of it. `other` is the policy that makes it useless, or empty."""
+class Written:
+    """One policy and what is seen of it. `other` is the policy that makes it useless."""
 
-    policy: str
-    file: str
+    policy: Policy
     kind: Kind
     other: str = ""
-
-    @property
-    def why(self) -> str:
-        return WHY[self.kind]
-
-    def __str__(self) -> str:
-        beside = f' (see @id("{self.other}"))' if self.other else ""
-        return f'{self.file}: policy @id("{self.policy}") {self.kind}{beside}: {self.why}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +48,8 @@ class _Meaning:
         )
 
 
-def findings(book: PolicyBook) -> tuple[Finding, ...]:
-    """What is found of the policies of an app, in the order of their files."""
+def written(book: PolicyBook) -> tuple[Written, ...]:
+    """What is seen of the policies of an app, in the order of their files."""
     user = book.schema.qualified("User")
     requests: dict[str, set[tuple[str, str]]] = {name: set() for name in book.policies}
     for action in book.schema.actions.values():
@@ -72,13 +57,13 @@ def findings(book: PolicyBook) -> tuple[Finding, ...]:
             for policy in book.chosen(action.name, resource, user):
                 requests[policy.id].add((action.name, resource))
     meanings = [_meaning(policy, frozenset(requests[policy.id])) for policy in book.policies.values()]
-    return tuple(finding for one in meanings for finding in _of(one, meanings))
+    return tuple(found for one in meanings for found in _of(one, meanings))
 
 
-def _of(one: _Meaning, all_of_them: list[_Meaning]) -> Iterator[Finding]:
+def _of(one: _Meaning, all_of_them: list[_Meaning]) -> Iterator[Written]:
     policy = one.policy
     if not one.requests:
-        yield Finding(policy.id, policy.file, "never-applies")
+        yield Written(policy, "unreachable")
         return
     effect = policy.est["effect"]
     for other in all_of_them:
@@ -86,13 +71,13 @@ def _of(one: _Meaning, all_of_them: list[_Meaning]) -> Iterator[Finding]:
             continue
         same = other.policy.est["effect"] == effect
         if same and not (one.covers(other) and one.policy.id < other.policy.id):  # of two alike, one is useless
-            yield Finding(policy.id, policy.file, "shadowed", other.policy.id)
+            yield Written(policy, "shadowed", other.policy.id)
             break
         if effect == "permit" and not same:
-            yield Finding(policy.id, policy.file, "never-allows", other.policy.id)
+            yield Written(policy, "overruled", other.policy.id)
             break
     if any(len(node) == 1 and not _ARITHMETIC.isdisjoint(node) for node in nodes(policy.est["conditions"])):
-        yield Finding(policy.id, policy.file, "may-err")
+        yield Written(policy, "may-fail")
 
 
 def _meaning(policy: Policy, requests: frozenset[tuple[str, str]]) -> _Meaning:
