@@ -36,7 +36,7 @@ module.revoke = revoke
 """
 EXCHANGEABLE = """
 import seawall.identity.clients.authorize_route as module
-module._recent = lambda principal: True
+module._is_fresh = lambda principal: True
 """
 NOT_OFFERED = """
 import seawall.identity.devices.instructions as module
