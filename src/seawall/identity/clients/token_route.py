@@ -127,7 +127,7 @@ class TokenRoutes:
     async def _tokens(self, tx: object, request: Request, grant: Grant) -> Response:
         settings = self._clients.desk.settings.identity
         access = write_token(
-            Subject(grant.user_id, grant.client_id, grant.id, grant.epoch, grant.generation, grant.jkt),
+            Subject(grant.subject, grant.client_id, grant.id, grant.epoch, grant.generation, grant.jkt),
             await self._clients.keys.current(tx),
             issuer=self._clients.issuer(request),
             lifetime_s=settings.access_token_lifetime_s,
