@@ -114,8 +114,12 @@ VALUES ($1, $2::text::jsonb, '\\xff', now() + interval '1 day') ON CONFLICT DO N
 
 
 def _api(settings: Settings) -> dict[str, Any]:
-    """The clients that the app declares and that have somewhere to return to, the first of them first."""
-    declared = [(name, one) for name, one in settings.identity.clients.items() if one.redirect_uris]
+    """The clients that the judge can be: with somewhere to return to, and with no secret that is only in the vault."""
+    declared = [
+        (name, one)
+        for name, one in settings.identity.clients.items()
+        if one.redirect_uris and (one.secret or not (one.confidential or one.resource_server))
+    ]
     if not declared:
         return {}
     first, *others = (_client(name, one) for name, one in declared)

@@ -45,7 +45,7 @@ class RevocationRoutes:
 
     async def revoke(self, request: Request, form: Mapping[str, str]) -> Response:
         """A refresh token ends its grant, an access token itself. An unknown one is no error (RFC 7009 §2.2)."""
-        client = self._clients.registry.authenticated(form, request.headers.get("authorization"))
+        client = await self._clients.registry.authenticated(form, request.headers.get("authorization"))
         token = _token(form)
         refresh = self._clients.refresh.read(token)
         access = await self._read(request, token) if refresh is None else None
@@ -80,7 +80,7 @@ class RevocationRoutes:
         """Whether a token would be admitted now. For confidential clients about their own tokens, for resource servers
         about all.
         """
-        client = self._clients.registry.authenticated(form, request.headers.get("authorization"))
+        client = await self._clients.registry.authenticated(form, request.headers.get("authorization"))
         if not client.confidential:
             raise OAuthError("unauthorized_client", "Only a confidential client may ask about tokens.", status=403)
         token = _token(form)

@@ -46,7 +46,7 @@ class TokenRoutes:
 
     async def token(self, request: Request, form: Mapping[str, str]) -> Response:
         """Give tokens, or raise an `OAuthError`."""
-        client = self._clients.registry.authenticated(form, request.headers.get("authorization"))
+        client = await self._clients.registry.authenticated(form, request.headers.get("authorization"))
         # Before anything is used up: a request without the right proof costs nobody their code or token.
         proof = self._proof(request, client)
         kind = form.get("grant_type")
