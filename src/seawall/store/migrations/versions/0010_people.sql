@@ -55,3 +55,20 @@ BEGIN
 END $$;
 GRANT EXECUTE ON FUNCTION seawall.access_token_is_live(uuid, uuid, integer, text, text) TO seawall_identity;
 GRANT EXECUTE ON FUNCTION seawall.admit_grant(bytea, uuid, integer, text, integer, text) TO seawall_app;
+
+-- Somebody lost all their second factors, and an operator took them away (`seawall person reset-factors`). Why and by which
+-- ticket is kept here, since the log holds no free text; the person reads of it on their account page. Leaves with the person.
+CREATE TABLE seawall.factor_resets (
+    id        uuid PRIMARY KEY DEFAULT uuidv7(),
+    tenant_id uuid NOT NULL,             -- at whose request
+    user_id   uuid NOT NULL,
+    reason    text NOT NULL CHECK (length(reason) BETWEEN 10 AND 500),
+    ticket    text NOT NULL CHECK (ticket ~ '^[A-Za-z0-9][A-Za-z0-9#/_.-]{0,63}$'),
+    reset_at  timestamptz NOT NULL DEFAULT now(),
+    FOREIGN KEY (tenant_id, user_id) REFERENCES seawall.tenant_people ON DELETE CASCADE
+);
+CREATE INDEX factor_resets_user ON seawall.factor_resets (user_id, id);
+CREATE INDEX factor_resets_person ON seawall.factor_resets (tenant_id, user_id);
+CREATE CONSTRAINT TRIGGER audited AFTER INSERT OR UPDATE ON seawall.factor_resets
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION seawall.require_audit('identity.factor-reset');
+GRANT SELECT (id, user_id, ticket, reset_at) ON seawall.factor_resets TO seawall_identity;

@@ -1,4 +1,4 @@
-"""Tokens name their person to each client by a pseudonym of its own."""
+"""Tokens name people by a pseudonym of each client; an operator resets the factors of who lost them all."""
 
 from seawall.store.script import run_script
 
