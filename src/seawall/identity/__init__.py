@@ -7,7 +7,8 @@
     clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
     devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
     factors         second factors: totp, passkeys (ceremony, passkey_challenges), recovery; factor_gate says who may
-                    change them; privileged says whose role demands one; resets: an operator takes all of them away
+                    change them, factor_removal takes one away; privileged says whose role demands one;
+                    resets: an operator takes all of them away
     stepup          approvals bound to one exact action
     account         what people see of themselves: factors, sessions, recovery codes
     people          roles of the caller's tenant
