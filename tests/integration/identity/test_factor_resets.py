@@ -155,3 +155,19 @@ async def test_a_reset_without_its_event_is_refused(tenant: UUID, olga: UUID, ow
             "INSERT INTO seawall.factor_resets (tenant_id, user_id, reason, ticket) VALUES ($1, $2, $3, $4)",
             tenant, olga, *WHY.values(),
         )  # fmt: skip
+
+
+async def test_what_was_written_of_somebody_leaves_with_them(
+    house: House, tenant: UUID, owner: asyncpg.Connection
+) -> None:
+    bob_id = await house.person("bob@example.com", tenant)
+    bob = house.browser()
+    await bob.sign_in("bob@example.com")
+    await enrol(bob)
+    await reset_factors(owner, email="bob@example.com", tenant_id=tenant, **WHY)
+    async with owner.transaction():
+        assert await owner.fetchval("SELECT seawall.forget_person($1, $2)", tenant, bob_id)
+        for kind in ("access.grant", "privacy.erasure"):
+            event = [f'{{"kind": "{kind}", "outcome": "success"}}']
+            await owner.execute("SELECT seawall.audit_append_as($1, NULL, NULL, $2)", tenant, event)
+    assert not await owner.fetchval("SELECT count(*) FROM seawall.factor_resets")
