@@ -74,7 +74,7 @@ async def _measure(house: House, api: Any, cookie: str) -> None:
 
     async def by_token() -> None:
         proof = sha256(str(next(counter)).encode()).digest()
-        use = GrantUse(secret, claims.token_id, claims.epoch, claims.kid, claims.generation, proof)
+        use = GrantUse(secret, claims.token_id, claims.epoch, claims.kid, claims.generation, claims.subject, proof)
         assert await house.scratch.database.admit_grant(use) is not None
 
     async def by_cookie() -> None:

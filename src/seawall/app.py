@@ -86,6 +86,7 @@ class Seawall:
             settings=self.settings,
             database=lambda: self.database,
             master=self.secrets.master,
+            provider_secret=self.secrets.provider_secret,
             client_secret=self.secrets.client_secret,
             unbound_paths=(web.STATIC_PATH,),
         )

@@ -115,17 +115,20 @@ class ProviderSection(Section):
 
 
 class ClientSection(Section):
-    """One API client. With a `secret` (from the environment) it is confidential, without it public."""
+    """One API client: public, or confidential, which is one that has a secret."""
 
     title: str = ""
     """What the consent page calls it."""
     redirect_uris: tuple[str, ...] = ()
     """Compared exactly; an `http` address of 127.0.0.1 or [::1] fits with any port (RFC 8252 §7.3)."""
+    confidential: bool = False
+    """It has a secret: `client-NAME` of the vault. A `resource_server`, and whoever has a `secret`, is confidential."""
     secret: SecretStr | None = None
+    """From the environment, where there is no vault or nothing in it."""
     bearer: bool = False
     """It may have tokens that are bound to no key. They open only routes that are declared `bearer("why")`."""
     resource_server: bool = False
-    """It may introspect every client's tokens, not only its own. Needs a secret."""
+    """It may introspect every client's tokens, not only its own."""
 
 
 LOOPBACK_REDIRECTS = ("http://127.0.0.1/callback", "http://[::1]/callback")

@@ -114,14 +114,21 @@ class SignIn(Part):
     """A cookie that only tells a browser that was here before from one that was not; it may live long."""
 
 
-class Api(Part):
+class ApiClient(Part):
+    """A client that is registered, and where it gets its answers."""
+
+    client_id: str
+    redirect_uri: str
+    client_secret: str = ""
+
+
+class Api(ApiClient):
     """How API clients get in: OAuth 2.0 with PKCE, and DPoP where the metadata offers it."""
 
     metadata: str = "/.well-known/oauth-authorization-server"
     """The path of the RFC 8414 document."""
-    client_id: str
-    redirect_uri: str
-    client_secret: str = ""
+    others: tuple[ApiClient, ...] = ()
+    """Further clients. Without one the judge starts a variant that has two."""
     plant_key: str = ""
     """What the owner of the scratch database runs to make the app trust another signing key: `$1` is its `kid` (the RFC
     7638 thumbprint), `$2` its public JWK as JSON text. So the judge can sign tokens that the app never would."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from typing import Any
 
 import pytest
+from tests.support.sabotages import replaced_in_vain
 
 from seawall.secrets import EmbeddedVault
 from seawall_check.config import CheckConfig, load
@@ -69,6 +70,7 @@ async def sabotage(
         env: Mapping[str, str] | None = None,
         trips: Collection[str] = frozenset(),
     ) -> Result:
+        assert not (vain := replaced_in_vain(python or "")), f"the app has no {', '.join(vain)} to be replaced"
         found = controls[control_id]
         if control_id not in clean_results:
             clean_results[control_id] = await _judge(clean, found)

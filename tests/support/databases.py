@@ -83,7 +83,7 @@ async def scratch_database(home: Path, app: AppTables | None = None) -> AsyncIte
     Without an app's tables it is copied from a template that this process migrated once.
     """
     with EmbeddedServer(home) as server:
-        development = DevelopmentDatabase(server, _new_name())
+        development = DevelopmentDatabase(server, new_name())
         if app is None:
             await _copy(server, await _template(server), development.name)
         else:
@@ -103,7 +103,7 @@ async def scratch_database(home: Path, app: AppTables | None = None) -> AsyncIte
             await development.drop()
 
 
-def _new_name() -> str:
+def new_name() -> str:
     return f"scratch_{os.getpid()}_{secrets.token_hex(4)}"  # the pid lets a later run sweep what a killed one left
 
 
@@ -113,7 +113,7 @@ _templates: dict[Path, str] = {}
 async def _template(server: EmbeddedServer) -> str:
     if server.home not in _templates:
         await _relax(server)
-        made = DevelopmentDatabase(server, _new_name())
+        made = DevelopmentDatabase(server, new_name())
         await made.create()
         await made.migrate(None)
         _templates[server.home] = made.name

@@ -16,6 +16,7 @@ EPILOG = """\b
 Examples:
   seawall vault policy app | bao policy write shop-app -
   seawall vault put provider-work < client-secret.txt
+  openssl rand -base64 32 | tee reports.secret | seawall vault put client-reports
   pass show shop/work | seawall vault put provider-work"""
 
 application = typer.Typer(
@@ -49,7 +50,9 @@ def policy(
 
 @application.command()
 def put(
-    name: Annotated[str, typer.Argument(help="The secret: provider-<name> is our client secret at a provider.")],
+    name: Annotated[
+        str, typer.Argument(help="provider-<name>: ours at a provider. client-<id>: an API client's here.")
+    ],
     *,
     path: Annotated[Path, typer.Option("--app", help="The app's folder.", show_default="here")] = Path(),
 ) -> None:
@@ -59,6 +62,8 @@ def put(
     """
     from seawall.cli.surroundings import surroundings
     from seawall.core.errors import Refused
+    from seawall.identity.clients.registry import SECRET_LENGTH_MIN
+    from seawall.secrets import CLIENT
     from seawall.settings import load
 
     settings = load(path)
@@ -68,6 +73,12 @@ def put(
             "nothing, or too much, came from standard input",
             why="an empty secret would be taken for one",
             fix=f"seawall vault put {name} < file",
+        )
+    if name.startswith(CLIENT) and len(value) < SECRET_LENGTH_MIN:
+        raise Refused(
+            f"the secret is shorter than {SECRET_LENGTH_MIN} characters",
+            why="whoever guesses it is the client",
+            fix=f"openssl rand -base64 32 | seawall vault put {name}",
         )
     with surroundings(settings, passwords=False):
         version = asyncio.run(_put(path, name, value))

@@ -82,6 +82,18 @@ class FactorChange(Event):
     passkey: str = ""
 
 
+class FactorReset(Event):
+    """An operator took every second factor of a person away. Why, and by which ticket, is in `factor_resets`."""
+
+    kind = "identity.factor-reset"
+    user_id: str
+    reset_id: str
+    passkeys: int
+    totp: bool
+    recovery_codes: int
+    sessions_ended: int
+
+
 class FactorProof(Event):
     """A second factor was proved for a session, or tried in vain. `reason` is a code such as `challenge`."""
 

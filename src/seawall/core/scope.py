@@ -141,8 +141,8 @@ class SessionToken:
 class GrantUse:
     """One use of a verified access token: what the database still has to say yes to.
 
-    `secret` is derived from the grant's id by the app's key; `proof` is the SHA-256 that stands for the DPoP proof,
-    None where the route takes a bearer token.
+    `secret` is derived from the grant's id by the app's key; `subject` is what its client knows the person by; `proof`
+    is the SHA-256 that stands for the DPoP proof, None where the route takes a bearer token.
     """
 
     secret: bytes = field(repr=False)
@@ -150,6 +150,7 @@ class GrantUse:
     epoch: int
     kid: str
     generation: int
+    subject: str
     proof: bytes | None = None
 
 

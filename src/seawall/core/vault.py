@@ -1,7 +1,7 @@
 """The vault as headings may know it: keys that never leave it, and secrets that are read from it.
 
 Implemented by `seawall.secrets` on OpenBao or HashiCorp Vault (transit and KV version 2 engines). Names are plain path
-segments (`[a-z0-9-]`); every call is bounded in time.
+segments (`[a-z0-9_-]`); every call is bounded in time.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from seawall.development.database import DevelopmentDatabase
 from seawall.development.seeding import Persona, Sow
 from seawall.development.vault import DevelopmentVault
 from seawall.secrets import OPERATOR, Mounts
-from seawall.settings import Settings
+from seawall.settings import ClientSection, Settings
 from seawall.store.roles import APP, IDENTITY
 from seawall.store.sealed import doors_of, sealed_models
 from seawall.store.walls import APP_SCHEMA
@@ -114,20 +114,27 @@ VALUES ($1, $2::text::jsonb, '\\xff', now() + interval '1 day') ON CONFLICT DO N
 
 
 def _api(settings: Settings) -> dict[str, Any]:
-    """The first client that the app declares and that has somewhere to return to."""
-    for name, client in settings.identity.clients.items():
-        for uri in client.redirect_uris:
-            loopback = uri.startswith("http://127.0.0.1/")
-            return {
-                "api": {
-                    "metadata": "/.well-known/oauth-authorization-server",
-                    "client_id": name,
-                    "client_secret": client.secret.get_secret_value() if client.secret else "",
-                    "redirect_uri": uri.replace("127.0.0.1/", "127.0.0.1:53682/", 1) if loopback else uri,
-                    "plant_key": _PLANT_KEY,
-                }
-            }
-    return {}
+    """The clients that the judge can be: with somewhere to return to, and with no secret that is only in the vault."""
+    declared = [
+        (name, one)
+        for name, one in settings.identity.clients.items()
+        if one.redirect_uris and (one.secret or not (one.confidential or one.resource_server))
+    ]
+    if not declared:
+        return {}
+    first, *others = (_client(name, one) for name, one in declared)
+    metadata = "/.well-known/oauth-authorization-server"
+    return {"api": {"metadata": metadata, **first, "plant_key": _PLANT_KEY, "others": others}}
+
+
+def _client(name: str, section: ClientSection) -> dict[str, str]:
+    uri = section.redirect_uris[0]
+    loopback = uri.startswith("http://127.0.0.1/")
+    return {
+        "client_id": name,
+        "client_secret": section.secret.get_secret_value() if section.secret else "",
+        "redirect_uri": uri.replace("127.0.0.1/", "127.0.0.1:53682/", 1) if loopback else uri,
+    }
 
 
 def _sealed(database: DevelopmentDatabase, vault: DevelopmentVault) -> dict[str, Any]:

@@ -7,7 +7,8 @@
     clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
     devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
     factors         second factors: totp, passkeys (ceremony, passkey_challenges), recovery; factor_gate says who may
-                    change them; privileged says whose role demands one
+                    change them, factor_removal takes one away; privileged says whose role demands one;
+                    resets: an operator takes all of them away
     stepup          approvals bound to one exact action
     account         what people see of themselves: factors, sessions, recovery codes
     people          roles of the caller's tenant
@@ -48,12 +49,13 @@ from seawall.identity.passkey_pages import PasskeyRoutes
 from seawall.identity.passkeys import Passkeys
 from seawall.identity.people import Member, People
 from seawall.identity.privileged import set_privileged_roles
-from seawall.identity.providers import ClientSecret, Provider, Trust
+from seawall.identity.providers import Provider, Trust
 from seawall.identity.resealing import Resealer, SealedColumn
 from seawall.identity.risk.arrivals import Arrivals
 from seawall.identity.risk.places import Places
 from seawall.identity.risk.watch import Watch
 from seawall.identity.sealing import Seal
+from seawall.identity.secret_sources import Leases, no_vault, source_of
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
 from seawall.identity.stepup_pages import StepUpRoutes
@@ -115,7 +117,8 @@ def include(
     settings: Settings,
     database: Callable[[], IdentityDatabase],
     master: MasterSecret,
-    client_secret: Callable[[str, str | None], ClientSecret] | None = None,
+    provider_secret: Leases = no_vault,
+    client_secret: Leases = no_vault,
     unbound_paths: tuple[str, ...] = (),
 ) -> Identity:
     """Add identity's routes to the app.
@@ -125,8 +128,8 @@ def include(
         settings: the app's.
         database: opens later.
         master: what small secrets are sealed under.
-        client_secret: gives, for a provider's name and what settings hold, where our secret there comes from; by
-            default what settings hold.
+        provider_secret: how our secret at a provider, by its name, is leased from the vault.
+        client_secret: the same for the secret of an API client, by its id.
         unbound_paths: where nobody's data is (static files): a device-bound browser asks for them without its key.
 
     Raises:
@@ -143,8 +146,8 @@ def include(
         arrivals=Arrivals(section, watch, Offer(section.devices, challenges)),
     )
     embedded = _development(desk)
-    providers = _providers(settings, embedded, client_secret or _as_set)
-    clients = Clients(desk, master)
+    providers = _providers(settings, embedded, provider_secret)
+    clients = Clients(desk, master, client_secret)
     step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
     passkeys = Passkeys(desk)
     gate = FactorGate(desk, step_ups)
@@ -187,13 +190,6 @@ async def _let_go(db: Later, section: IdentitySection) -> None:
             await bindings.let_go(tx)
 
 
-def _as_set(_provider: str, value: str | None) -> ClientSecret:
-    async def secret() -> str | None:
-        return value
-
-    return secret
-
-
 def _development(desk: Desk) -> list[DevelopmentProvider]:
     providers = desk.settings.identity.providers
     clients = [(section.client_id, name) for name, section in providers.items() if section.kind == "development"]
@@ -203,7 +199,7 @@ def _development(desk: Desk) -> list[DevelopmentProvider]:
 def _providers(
     settings: Settings,
     embedded: list[DevelopmentProvider],
-    client_secret: Callable[[str, str | None], ClientSecret],
+    provider_secret: Leases,
 ) -> dict[str, Provider]:
     made = {}
     for name, section in settings.identity.providers.items():
@@ -219,9 +215,7 @@ def _providers(
             name,
             issuer=issuer,
             client_id=section.client_id,
-            client_secret=client_secret(
-                name, section.client_secret.get_secret_value() if section.client_secret else None
-            ),
+            client_secret=source_of(provider_secret, name, section.client_secret),
             title=section.title or ("Development sign-in" if development else name),
             trust=Trust.of(section),
             fetcher=embedded[0].fetcher() if development else Fetcher.over_network(issuer),

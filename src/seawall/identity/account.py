@@ -18,7 +18,7 @@ from seawall.core.scope import Principal
 from seawall.identity import cookies
 from seawall.identity.desk import Desk, data, onward, page, wants_html
 from seawall.identity.factor_gate import recovering
-from seawall.identity.passkey_pages import ACCOUNT_PATH
+from seawall.identity.paths import ACCOUNT_PATH
 from seawall.identity.risk.notices import browser_words, notices_of
 from seawall.identity.sessions import end_all_sessions, end_one_of, end_others, end_session, live_sessions
 
@@ -36,7 +36,7 @@ class AccountRoutes:
         self.router = APIRouter(include_in_schema=False)
         add = self.router.add_api_route
         add("/auth/me", self.me, methods=["GET"], response_model=None)
-        add("/auth/account", self.account, methods=["GET"], response_model=None)
+        add(ACCOUNT_PATH, self.account, methods=["GET"], response_model=None)
         add(
             "/auth/sign-out",
             self.sign_out,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -68,6 +69,14 @@ class Desk:
 
 def _network(request: Request) -> str:
     return network_of(request.client.host if request.client else None)
+
+
+def own_routes(*routes: tuple[str, str, Callable[..., Any]]) -> APIRouter:
+    """A router of `("GET", path, endpoint)`: what is ours to answer, and no part of the app's OpenAPI document."""
+    router = APIRouter(include_in_schema=False)
+    for method, path, endpoint in routes:
+        router.add_api_route(path, endpoint, methods=[method], response_model=None)
+    return router
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:

@@ -17,6 +17,7 @@ from seawall.core.errors import NotSignedIn, SeawallError, StepUpRequired
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent, Resume
 from seawall.identity.desk import Desk
+from seawall.identity.paths import ACCOUNT_PATH
 from seawall.identity.sign_in import RECENT_SIGN_IN_S
 from seawall.identity.stepup import DatabaseStepUps
 
@@ -65,7 +66,7 @@ class FactorGate:
             RecentSignInRequired: for the first factor.
             StepUpRequired: for everything after it.
         """
-        back = "/auth/account" if page is None else f"{page[0]}?{urlencode(page[1])}"
+        back = ACCOUNT_PATH if page is None else f"{page[0]}?{urlencode(page[1])}"
         try:
             async with self._desk.db.identity() as tx:
                 await self._check(tx, principal, intent, back)

@@ -1,4 +1,4 @@
-"""`/auth/second-factor`: proving the second factor of a session; recovery codes; taking the authenticator app away.
+"""`/auth/second-factor`: proving the second factor of a session; recovery codes.
 
 The page where people land whose role demands a factor, and who lost theirs: a recovery code is taken here too.
 """
@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from seawall.core.decisions import passage_of, self_service
-from seawall.core.errors import Conflict, NotFound, NotSignedIn, Problem
-from seawall.core.events import FactorChange, FactorProof
+from seawall.core.errors import Conflict, NotSignedIn, Problem
+from seawall.core.events import FactorProof
 from seawall.core.scope import Principal
 from seawall.core.stepup import Resume
 from seawall.identity import cookies, recovery
-from seawall.identity.desk import Desk, credential_input, data, onward, page, query_of, wants_html
+from seawall.identity.desk import Desk, credential_input, data, onward, own_routes, page, query_of, wants_html
 from seawall.identity.factor_gate import FactorGate, change_of_factors
-from seawall.identity.factors import record
-from seawall.identity.passkey_pages import ACCOUNT_PATH, refuse_last_factor
+from seawall.identity.factors import change_event, record
 from seawall.identity.passkeys import Passkeys
-from seawall.identity.paths import own_path
+from seawall.identity.paths import ACCOUNT_PATH, own_path
 from seawall.identity.sessions import renew_token
 from seawall.identity.stepup_pages import CODE_LIMIT, WrongCode
 
@@ -45,14 +43,9 @@ class FactorRoutes:
         self._desk = desk
         self._passkeys = passkeys
         self._gate = gate
-        self.router = APIRouter(include_in_schema=False)
-        for path, endpoint, method in (
-            (PROVE_PATH, self.show, "GET"),
-            (PROVE_PATH, self.prove, "POST"),
-            (CODES_PATH, self.renew_codes, "POST"),
-            ("/auth/totp/remove", self.remove_totp, "POST"),
-        ):
-            self.router.add_api_route(path, endpoint, methods=[method], response_model=None)
+        self.router = own_routes(
+            ("GET", PROVE_PATH, self.show), ("POST", PROVE_PATH, self.prove), ("POST", CODES_PATH, self.renew_codes)
+        )
 
     async def show(self, request: Request, principal: Newcomer) -> Response:
         """What is owed and how it can be proved: a page, or JSON with options for a passkey."""
@@ -136,32 +129,7 @@ class FactorRoutes:
         intent = change_of_factors(principal, "Make new recovery codes. The old ones end.", again, renew="codes")
         async with self._gate.opened(principal, intent) as tx:
             codes = await recovery.new_codes(tx, principal.user_id)
-            await record(tx, principal, self._event(request, principal, "recovery-codes", "renewed"))
+            await record(tx, principal, change_event(request, principal, "recovery-codes", "renewed"))
         if wants_html(request):
             return page(request, "factor_done", factor="codes", recovery=codes, next=ACCOUNT_PATH)
         return data({"recovery_codes": codes})
-
-    async def remove_totp(self, request: Request, principal: Self) -> Response:
-        """Take the authenticator app away, confirmed with a factor; every other session ends."""
-        async with self._desk.db.identity() as tx:
-            held = await self._desk.factors.held(tx, principal.user_id)
-        if not held.totp:
-            raise NotFound()
-        refuse_last_factor(self._desk, principal, left=held.passkeys > 0)
-        again = Resume("/auth/totp/remove", {})
-        intent = change_of_factors(principal, "Remove your authenticator app.", again, remove="totp")
-        async with self._gate.opened(principal, intent) as tx:
-            if not await self._desk.factors.totp.remove(tx, principal.user_id):
-                raise NotFound()
-            event = self._event(request, principal, "totp", "removed")
-            changed = await self._desk.factors.settle(tx, principal, event)
-            left = await self._desk.factors.held(tx, principal.user_id)
-            refuse_last_factor(self._desk, principal, left=left.any)
-        answer = onward(ACCOUNT_PATH) if wants_html(request) else data({"removed": "totp"})
-        cookies.set_session(answer, changed.token)
-        return answer
-
-    def _event(self, request: Request, principal: Principal, factor: Any, change: Any) -> FactorChange:
-        return FactorChange(
-            user_id=str(principal.user_id), factor=factor, change=change, trace_id=passage_of(request).trace_id
-        )

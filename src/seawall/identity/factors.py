@@ -6,12 +6,15 @@ totp       an authenticator app        passkeys   WebAuthn credentials       rec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
+from starlette.requests import Request
+
 from seawall.audit import append_as
+from seawall.core.decisions import passage_of
 from seawall.core.errors import NotSignedIn
-from seawall.core.events import Event, FactorChange
+from seawall.core.events import Event, FactorChange, Outcome
 from seawall.core.scope import Principal
 from seawall.identity import recovery
 from seawall.identity.sessions import raise_epoch, renew_token
@@ -102,6 +105,26 @@ class Factors:
             await recovery.forget_codes(tx, user_id)
         await record(tx, principal, event)
         return Changed(token, codes)
+
+
+def change_event(
+    request: Request,
+    principal: Principal,
+    factor: Literal["totp", "passkey", "recovery-codes"],
+    change: Literal["enrolled", "removed", "renewed"],
+    *,
+    outcome: Outcome = "success",
+    passkey: str = "",
+) -> FactorChange:
+    """The event of a change that the person of this request makes to their own factors."""
+    return FactorChange(
+        outcome=outcome,
+        user_id=str(principal.user_id),
+        factor=factor,
+        change=change,
+        passkey=passkey,
+        trace_id=passage_of(request).trace_id,
+    )
 
 
 async def record(tx: Any, principal: Principal, event: Event) -> None:

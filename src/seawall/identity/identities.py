@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,7 +17,7 @@ from seawall.core.errors import Conflict, NotFound
 from seawall.core.events import Link
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent, Resume
-from seawall.identity.desk import Desk, data, input_of, onward, page, wants_html
+from seawall.identity.desk import Desk, data, input_of, onward, own_routes, page, wants_html
 from seawall.identity.providers import Provider
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
@@ -39,11 +38,11 @@ class IdentityRoutes:
         self._step_ups = step_ups
         self._sign_in = sign_in
         self._providers = providers
-        self.router = APIRouter(include_in_schema=False)
-        add = self.router.add_api_route
-        add(HERE, self.show, methods=["GET"], response_model=None)
-        add(HERE + "/link/{provider}", self.link, methods=["GET"], response_model=None)
-        add(HERE + "/unlink", self.unlink, methods=["POST"], response_model=None)
+        self.router = own_routes(
+            ("GET", HERE, self.show),
+            ("GET", HERE + "/link/{provider}", self.link),
+            ("POST", HERE + "/unlink", self.unlink),
+        )
 
     async def show(self, request: Request, principal: Self) -> Response:
         async with self._desk.db.identity() as tx:

@@ -5,33 +5,34 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seawall.core.decisions import passage_of, self_service
-from seawall.core.errors import Conflict, NotFound, Problem, Unprocessable
-from seawall.core.events import FactorChange
+from seawall.core.decisions import self_service
+from seawall.core.errors import NotFound, Problem, Unprocessable
 from seawall.core.scope import Principal
-from seawall.core.stepup import Resume
 from seawall.identity import cookies
-from seawall.identity.desk import Desk, credential_input, data, input_of, onward, page, query_of, wants_html
+from seawall.identity.desk import (
+    Desk,
+    credential_input,
+    data,
+    input_of,
+    onward,
+    own_routes,
+    page,
+    query_of,
+    wants_html,
+)
 from seawall.identity.factor_gate import FactorGate, change_of_factors
+from seawall.identity.factor_removal import Removal, remove_factor
+from seawall.identity.factors import change_event
 from seawall.identity.passkeys import NAME_LENGTH_MAX, Passkeys
-from seawall.identity.paths import own_path
+from seawall.identity.paths import ACCOUNT_PATH, own_path
 
 ENROL_PATH = "/auth/passkeys/new"
-ACCOUNT_PATH = "/auth/account"
 
 Newcomer = Annotated[Principal, self_service("people enrol their own passkeys", before_second_factor=True)]
 Self = Annotated[Principal, self_service("people manage their own passkeys")]
-
-
-class LastFactor(Conflict):
-    """A privileged person without a factor could do nothing, and whoever has their password could enrol one."""
-
-    code = "last-factor"
-    title = "Your role needs a second factor"
 
 
 class PasskeyRoutes:
@@ -41,14 +42,12 @@ class PasskeyRoutes:
         self._desk = desk
         self._passkeys = passkeys
         self._gate = gate
-        self.router = APIRouter(include_in_schema=False)
-        for path, endpoint, method in (
-            (ENROL_PATH, self.start, "GET"),
-            ("/auth/passkeys", self.enrol, "POST"),
-            ("/auth/passkeys/{passkey_id}", self.rename, "POST"),
-            ("/auth/passkeys/{passkey_id}/remove", self.remove, "POST"),
-        ):
-            self.router.add_api_route(path, endpoint, methods=[method], response_model=None)
+        self.router = own_routes(
+            ("GET", ENROL_PATH, self.start),
+            ("POST", "/auth/passkeys", self.enrol),
+            ("POST", "/auth/passkeys/{passkey_id}", self.rename),
+            ("POST", "/auth/passkeys/{passkey_id}/remove", self.remove),
+        )
 
     async def start(self, request: Request, principal: Newcomer) -> Response:
         """Options for a new passkey, on a page or as JSON."""
@@ -71,7 +70,7 @@ class PasskeyRoutes:
             new, transports = await self._passkeys.verified_new(request, principal, credential)
             async with self._desk.db.identity() as tx:
                 passkey_id = await self._passkeys.add(tx, principal, new, transports, name)
-                event = self._event(request, principal, "enrolled", passkey_id)
+                event = change_event(request, principal, "passkey", "enrolled", passkey=str(passkey_id))
                 changed = await self._desk.factors.settle(tx, principal, event, method="swk" if new.synced else "hwk")
         except Problem as why:
             if not wants_html(request):
@@ -108,37 +107,20 @@ class PasskeyRoutes:
             if name is None:
                 raise NotFound()
             held = await self._desk.factors.held(tx, principal.user_id)
-        refuse_last_factor(self._desk, principal, left=held.totp or held.passkeys > 1)
-        again = Resume(f"/auth/passkeys/{wanted}/remove", {})
-        intent = change_of_factors(principal, f"Remove the passkey “{name}”.", again, remove=str(wanted))
-        async with self._gate.opened(principal, intent) as tx:
-            gone = await tx.fetchval(
-                "DELETE FROM seawall.passkeys WHERE id = $1 AND user_id = $2 RETURNING 1", wanted, principal.user_id
-            )
-            if gone is None:
-                raise NotFound()
-            event = self._event(request, principal, "removed", wanted)
-            changed = await self._desk.factors.settle(tx, principal, event)
-            left = await self._desk.factors.held(tx, principal.user_id)
-            refuse_last_factor(self._desk, principal, left=left.any)  # two removals at once: the second sees the first
-        answer = onward(ACCOUNT_PATH) if wants_html(request) else data({"removed": str(wanted)})
-        cookies.set_session(answer, changed.token)
-        return answer
 
-    def _event(self, request: Request, principal: Principal, change: Any, passkey_id: UUID) -> FactorChange:
-        return FactorChange(
-            user_id=str(principal.user_id),
+        async def delete(tx: Any) -> bool:
+            gone = "DELETE FROM seawall.passkeys WHERE id = $1 AND user_id = $2 RETURNING 1"
+            return await tx.fetchval(gone, wanted, principal.user_id) is not None
+
+        removal = Removal(
             factor="passkey",
-            change=change,
-            passkey=str(passkey_id),
-            trace_id=passage_of(request).trace_id,
+            name=str(wanted),
+            summary=f"Remove the passkey “{name}”.",
+            path=f"/auth/passkeys/{wanted}/remove",
+            left=held.totp or held.passkeys > 1,
+            delete=delete,
         )
-
-
-def refuse_last_factor(desk: Desk, principal: Principal, *, left: bool) -> None:
-    """Raises `LastFactor` when a privileged person would be left without a factor."""
-    if not left and principal.roles & set(desk.settings.identity.privileged_roles):
-        raise LastFactor("Add another factor before you remove the last one.")
+        return await remove_factor(self._desk, self._gate, request, principal, removal)
 
 
 def _name(text: str) -> str:

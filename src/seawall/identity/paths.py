@@ -1,4 +1,4 @@
-"""Where a browser may be sent after signing in: a path on this very origin, nothing else (ASVS 1.2.2, CWE-601)."""
+"""Paths of ours, and where a browser may be sent after signing in: on this very origin (ASVS 1.2.2, CWE-601)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 HOME = "/"
+ACCOUNT_PATH = "/auth/account"
 NEXT_LENGTH_MAX = 2_048
 
 # Printable ASCII without space, quote, angle brackets and backslash: browsers read "\" as "/", strip tabs and newlines,

@@ -7,7 +7,6 @@ best practice).
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -18,12 +17,11 @@ from seawall.identity.fetching import Fetcher, is_provider_url
 from seawall.identity.metadata import Metadata
 from seawall.identity.refusals import SignInRefused
 from seawall.identity.remembered import Remembered
+from seawall.identity.secret_sources import SecretSource
 from seawall.identity.tokens import Expected, IdClaims, UnknownKey, verify_id_token
 from seawall.identity.transactions import Secrets
 from seawall.settings import ProviderSection
 
-ClientSecret = Callable[[], Awaitable[str | None]]
-"""Our secret at a provider, asked for at each exchange: it may have been rotated."""
 SCOPE = "openid email profile"
 CODE_LENGTH_MAX = 4_096
 _REQUEST_URI = re.compile(r"[!-~]{1,512}")
@@ -74,7 +72,7 @@ class Provider:
         *,
         issuer: str,
         client_id: str,
-        client_secret: ClientSecret | None,
+        client_secret: SecretSource | None,
         title: str,
         fetcher: Fetcher,
         production: bool,

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +14,7 @@ from seawall.core.decisions import self_service
 from seawall.core.errors import Conflict, Forbidden, NotFound, Problem
 from seawall.core.scope import Principal
 from seawall.identity import cookies
-from seawall.identity.desk import Desk, credential_input, data, page, wants_html
+from seawall.identity.desk import Desk, credential_input, data, own_routes, page, wants_html
 from seawall.identity.passkeys import Passkeys
 from seawall.identity.stepup import Challenge, DatabaseStepUps
 
@@ -49,9 +48,8 @@ class StepUpRoutes:
         self._step_ups = step_ups
         self._passkeys = passkeys
         self._client_title = client_title
-        self.router = APIRouter(include_in_schema=False)
-        self.router.add_api_route("/auth/step-up/{challenge_id}", self.show, methods=["GET"], response_model=None)
-        self.router.add_api_route("/auth/step-up/{challenge_id}", self.approve, methods=["POST"], response_model=None)
+        path = "/auth/step-up/{challenge_id}"
+        self.router = own_routes(("GET", path, self.show), ("POST", path, self.approve))
 
     async def show(self, request: Request, challenge_id: str, principal: Self) -> Response:
         challenge = await self._challenge(principal, challenge_id)

@@ -1,4 +1,4 @@
-"""`/auth/totp`: enrolling an authenticator app.
+"""`/auth/totp`: enrolling an authenticator app, removing it.
 
 Who may do so: `factor_gate`.
 """
@@ -8,37 +8,39 @@ from __future__ import annotations
 from typing import Annotated
 
 import segno
-from fastapi import APIRouter
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seawall.core.decisions import passage_of, self_service
-from seawall.core.errors import TooMany
-from seawall.core.events import FactorChange, Outcome
+from seawall.core.decisions import self_service
+from seawall.core.errors import NotFound, TooMany
 from seawall.core.scope import Principal
 from seawall.identity import cookies
-from seawall.identity.desk import Desk, data, input_of, page, query_of, wants_html
+from seawall.identity.desk import Desk, data, input_of, own_routes, page, query_of, wants_html
 from seawall.identity.factor_gate import FactorGate, change_of_factors
-from seawall.identity.factors import record
+from seawall.identity.factor_removal import Removal, remove_factor
+from seawall.identity.factors import change_event, record
 from seawall.identity.paths import own_path
 from seawall.identity.stepup_pages import CODE_LIMIT, WrongCode
 from seawall.identity.totp import otpauth_uri
 
-Self = Annotated[Principal, self_service("people enrol their own second factor", before_second_factor=True)]
+REMOVE_PATH = "/auth/totp/remove"
+
+Newcomer = Annotated[Principal, self_service("people enrol their own second factor", before_second_factor=True)]
+Self = Annotated[Principal, self_service("people manage their own second factors")]
 
 
 class TotpRoutes:
-    """Routes of enrolling."""
+    """Routes of one's own authenticator app."""
 
     def __init__(self, desk: Desk, gate: FactorGate) -> None:
         self._desk = desk
         self._gate = gate
-        self.router = APIRouter(include_in_schema=False)
-        self.router.add_api_route("/auth/totp", self.start, methods=["GET"], response_model=None)
-        self.router.add_api_route("/auth/totp", self.confirm, methods=["POST"], response_model=None)
+        self.router = own_routes(
+            ("GET", "/auth/totp", self.start), ("POST", "/auth/totp", self.confirm), ("POST", REMOVE_PATH, self.remove)
+        )
 
-    async def start(self, request: Request, principal: Self) -> Response:
+    async def start(self, request: Request, principal: Newcomer) -> Response:
         """Make a secret that this session may confirm, and show it, this once."""
         after = own_path(query_of(request).get("next"))
         async with self._desk.db.identity() as tx:
@@ -52,7 +54,7 @@ class TotpRoutes:
             secret = await self._desk.factors.totp.start(tx, principal.user_id, principal.session_id)
         return await self._enrolment(request, principal, secret, after)
 
-    async def confirm(self, request: Request, principal: Self) -> Response:
+    async def confirm(self, request: Request, principal: Newcomer) -> Response:
         """Take the first code of the new factor; from then on it counts, and every other session ends."""
         fields = await input_of(request, "code", "next")
         after = own_path(fields.get("next"))
@@ -67,9 +69,10 @@ class TotpRoutes:
             )
             changed = None
             if method is None:
-                await record(tx, principal, self._event(request, principal, "refused"))
+                refused = change_event(request, principal, "totp", "enrolled", outcome="refused")
+                await record(tx, principal, refused)
             else:
-                event = self._event(request, principal, "success")
+                event = change_event(request, principal, "totp", "enrolled")
                 changed = await self._desk.factors.settle(tx, principal, event, method=method)
         if changed is None:
             wrong = WrongCode("Use the code that your authenticator shows now for this new entry.")
@@ -111,11 +114,18 @@ class TotpRoutes:
         spaced = " ".join(secret[i : i + 4] for i in range(0, len(secret), 4))
         return page(request, "totp", status=status, svg=svg, secret=spaced, uri=uri, next=after, problem=problem)
 
-    def _event(self, request: Request, principal: Principal, outcome: Outcome) -> FactorChange:
-        return FactorChange(
-            outcome=outcome,
-            user_id=str(principal.user_id),
+    async def remove(self, request: Request, principal: Self) -> Response:
+        """Take the authenticator app away."""
+        async with self._desk.db.identity() as tx:
+            held = await self._desk.factors.held(tx, principal.user_id)
+        if not held.totp:
+            raise NotFound()
+        removal = Removal(
             factor="totp",
-            change="enrolled",
-            trace_id=passage_of(request).trace_id,
+            name="totp",
+            summary="Remove your authenticator app.",
+            path=REMOVE_PATH,
+            left=held.passkeys > 0,
+            delete=lambda tx: self._desk.factors.totp.remove(tx, principal.user_id),
         )
+        return await remove_factor(self._desk, self._gate, request, principal, removal)

@@ -18,7 +18,7 @@ from seawall.core.errors import NotFound, Refused
 if TYPE_CHECKING:
     from seawall.core.scope import Transaction
 
-SERVICE = re.compile(r"[a-z][a-z0-9._-]{0,62}")
+SERVICE = re.compile(r"[a-z][a-z0-9._-]{0,79}")
 TOKEN_LENGTH_MAX = 64
 
 

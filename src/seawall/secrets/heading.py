@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ import structlog
 from seawall.core.errors import Refused
 from seawall.core.master import FixedMaster, MasterSecret
 from seawall.core.rotation import Rotator
-from seawall.core.vault import VaultUnavailable
 from seawall.secrets.client import Mounts, VaultClient
 from seawall.secrets.connection import Connection
+from seawall.secrets.leased import LeasedSecret
 from seawall.secrets.login import AppRole, Kubernetes, Login, TokenFile
 from seawall.secrets.master import VaultMaster, fixed_secret
 from seawall.secrets.passwords import PasswordSource, VaultPasswords
@@ -25,8 +25,9 @@ from seawall.settings import SecretsSection, Settings
 from seawall.store.address import user_of
 
 PROVIDER = "provider-"
-"""Before a sign-in provider's name: the secret that holds our client secret there, under `value`."""
-GIVEN = "value"
+"""Before a sign-in provider's name: our client secret there."""
+CLIENT = "client-"
+"""Before an API client's id: the secret by which it shows that it is that client."""
 
 _LOG = structlog.get_logger("seawall.secrets")
 
@@ -38,29 +39,27 @@ class Secrets:
     master: MasterSecret
     vault: VaultClient | None = None
     passwords: VaultPasswords | None = None
+    refresh_s: float = 0.0
+    """How long the secret of an API client is kept before the vault is asked again."""
 
     def password(self, role: str) -> PasswordSource | None:
         """Where the password of a database role comes from, when its URL has none."""
         return self.passwords.source(role) if self.passwords is not None else None
 
-    def client_secret(self, provider: str, from_settings: str | None) -> Callable[[], Awaitable[str | None]]:
+    def provider_secret(self, provider: str, from_settings: str | None) -> LeasedSecret | None:
         """Our client secret at a sign-in provider: asked for at each exchange, so that it can be changed at any time.
 
-        What settings hold is the fallback where there is no vault, or nothing in it.
+        What settings hold is the fallback where there is nothing in the vault. None without a vault: settings are all.
         """
-        last = from_settings
+        if self.vault is None:
+            return None
+        return LeasedSecret(self.vault, PROVIDER + provider, from_settings)
 
-        async def secret() -> str | None:
-            nonlocal last
-            if self.vault is not None:
-                try:
-                    found = await self.vault.read(PROVIDER + provider)
-                except VaultUnavailable:
-                    return last  # the last one known: people may go on signing in while the vault is away
-                last = found.values[GIVEN] if found is not None else from_settings
-            return last
-
-        return secret
+    def client_secret(self, client_id: str, from_settings: str | None) -> LeasedSecret | None:
+        """The secret of a confidential API client. Without a vault, settings are all, as above."""
+        if self.vault is None:
+            return None
+        return LeasedSecret(self.vault, CLIENT + client_id, from_settings, keep_s=self.refresh_s, required=True)
 
     def rotators(self, settings: Settings, reseal: Sequence[Reseal], *, wait: bool) -> list[Rotator]:
         """What can be rotated of the app's own, as the operator.
@@ -128,7 +127,7 @@ def include(settings: Settings) -> Secrets:
     mounts = Mounts(settings.vault_prefix)
     vault = VaultClient(connection, mounts)
     passwords = VaultPasswords(connection, section.database_mount or mounts.database)
-    return Secrets(VaultMaster(vault, refresh_s=section.refresh_s), vault, passwords)
+    return Secrets(VaultMaster(vault, refresh_s=section.refresh_s), vault, passwords, section.refresh_s)
 
 
 def _login(section: SecretsSection) -> Login:

@@ -13,7 +13,7 @@ import hvac.exceptions
 from seawall.core.vault import KeyDestroyed
 from seawall.secrets.connection import Connection, VaultForbids
 
-KEY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?")
+KEY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,126}[a-z0-9])?")
 BATCH_MAX = 500
 """Data keys in one message; more go in several."""
 
@@ -111,7 +111,7 @@ class VaultTransit:
 
 def _named(key: str) -> str:
     if not KEY_NAME.fullmatch(key):
-        raise ValueError("a key's name is lower-case letters, digits and inner dashes")
+        raise ValueError("a key's name is lower-case letters, digits, inner dashes and underscores")
     return key
 
 

@@ -22,8 +22,8 @@ from seawall.store.pool import PasswordSource, Pool
 
 _ADMIT = "SELECT * FROM seawall.admit($1, $2)"
 # The proof is used up only by a grant that is live: so nobody without a token can fill the table of proofs.
-_ADMIT_GRANT = """SELECT g.*, ($6::bytea IS NULL OR seawall.use_proof($6, $7)) AS fresh
-                  FROM seawall.admit_grant($1, $2, $3, $4, $5) g"""
+_ADMIT_GRANT = """SELECT g.*, ($7::bytea IS NULL OR seawall.use_proof($7, $8)) AS fresh
+                  FROM seawall.admit_grant($1, $2, $3, $4, $5, $6) g"""
 PROOF_KEPT_S = 180
 """A proof is taken within ±60 s; the clocks of the app and the database may differ by another 60."""
 _ENTER = "SELECT * FROM seawall.enter_break_glass($1, $2)"
@@ -99,7 +99,8 @@ class Database:
     async def admit_grant(self, use: GrantUse) -> Principal | None:
         """The person behind a verified access token, in one round trip; None when its grant is not live.
 
-        Beside what `admit` checks: the token's own revocation, its epoch, its signing key, and that its proof is new.
+        Beside what `admit` checks: the token's own revocation, its epoch, its signing key, whom it names, and that its
+        proof is new.
 
         Raises:
             ProofReplayed: the proof was used before.
@@ -112,6 +113,7 @@ class Database:
                 use.epoch,
                 use.kid,
                 use.generation,
+                use.subject,
                 use.proof,
                 PROOF_KEPT_S,
             )

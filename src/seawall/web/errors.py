@@ -69,8 +69,9 @@ _STATUS_CODES = {
 }
 
 _SQLSTATE = {
-    # Serialization failure and deadlock: nothing is wrong with the request, a repeat may succeed.
-    "40": Told(409, "conflict", "The state has changed", "Two changes met; send it again."),
+    # Serialization failure and deadlock: nothing is wrong with the request, and nothing of it happened. It is not
+    # repeated here: what the handler has told others than the database meanwhile cannot be taken back.
+    "40": Told(409, "conflict", "The state has changed", "Two changes met; send it again.", {"Retry-After": "1"}),
     "23": Told(409, "conflict", "The state has changed", "It contradicts what is stored."),
     "22": Told(422, "unprocessable", "The request does not validate", "A value is outside what can be stored."),
     "53": Told(503, "unavailable", "Temporarily unavailable", headers={"Retry-After": "5"}),
@@ -82,6 +83,7 @@ _SQLSTATE = {
 
 def told(error: BaseException) -> Told:
     """What the caller is told about `error`. Total: whatever is not known is `internal`."""
+    error = _single(error)
     if isinstance(error, Problem):
         shown = (error.status, error.problem_code, error.title, error.detail)
         return Told(*shown, error.headers, error.extra, error.location)
@@ -99,6 +101,15 @@ def told_status(status: int) -> Told:
         return _INTERNAL
     code, title = _STATUS_CODES.get(status, ("refused", _phrase(status)))
     return Told(status, code, title)
+
+
+def _single(error: BaseException) -> BaseException:
+    """What a task group wrapped: a handler that does two things at once fails with the one that failed."""
+    for _ in range(CHAIN_MAX):
+        if not isinstance(error, BaseExceptionGroup) or len(error.exceptions) != 1:
+            break
+        [error] = error.exceptions
+    return error
 
 
 def _told_http(error: HTTPException) -> Told:
@@ -167,6 +178,7 @@ def problem(passage: Passage, what: Told) -> dict[str, Any]:
 
 def answer(request: Request, passage: Passage, error: BaseException) -> Response:
     """The response for `error`, logged when it is our fault. Marks the passage as refused: nothing is committed."""
+    error = _single(error)
     what = told(error)
     if what.status >= 500:
         _LOG.error("failed", trace_id=passage.trace_id, status=what.status, problem=what.code, exc_info=error)

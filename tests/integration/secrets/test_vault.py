@@ -6,6 +6,7 @@ import pytest
 from tests.support.vaults import ScratchVault
 
 from seawall.core.vault import KeyDestroyed, VaultUnavailable
+from seawall.secrets.leased import LeasedSecret
 
 CONTEXT = b"tenant-1"
 
@@ -73,3 +74,11 @@ async def test_rotated_rewrapped_retired_destroyed(scratch_place: ScratchVault) 
     await transit.create("t")
     with pytest.raises(ValueError, match="vault"):
         await transit.unwrap("t", [new], context=CONTEXT)
+
+
+async def test_a_clients_secret_is_leased_and_changed_while_the_app_runs(scratch_place: ScratchVault) -> None:
+    lease = LeasedSecret(scratch_place.app, "client-night_reports", None, required=True)
+    assert await lease() is None
+    for value in ("one", "two"):
+        await scratch_place.operator.write("client-night_reports", {"value": value})
+        assert await lease() == value

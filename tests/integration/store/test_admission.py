@@ -198,6 +198,7 @@ async def test_a_swallowed_database_error_does_not_pass_as_a_commit(scratch: Scr
         "SELECT * FROM seawall.approval_requests",
         "UPDATE seawall.approval_requests SET decision = 'approved'",
         "SELECT * FROM seawall.break_glass_grants",
+        "SELECT * FROM seawall.factor_resets",
         "INSERT INTO seawall.staff (user_id) VALUES (uuidv7())",
         "SELECT seawall.add_staff('a@b.example', 'A')",
         "SELECT seawall.grant_holds(uuidv7(), uuidv7(), uuidv7())",

@@ -43,6 +43,13 @@ CREATE OR REPLACE FUNCTION seawall.use_proof(hash bytea, keep_s integer) RETURNS
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$ SELECT true $$
 """
 
+COMPARED, TAKEN = "g.subject = access_token_is_live.subject", "access_token_is_live.subject IS NOT NULL"
+ANYBODYS = """
+DO $do$ BEGIN
+EXECUTE replace(pg_get_functiondef('seawall.access_token_is_live'::regproc), '{old}', '{new}');
+END $do$
+"""
+
 
 async def test_a_lifetime_of_ten_years(sabotage) -> None:
     await sabotage("identity/access-tokens", python=TEN_YEARS, trips=ONLY)
@@ -57,3 +64,9 @@ async def test_a_verifier_that_does_not_look(sabotage, python: str) -> None:
 @pytest.mark.prove
 async def test_proofs_that_work_twice(sabotage) -> None:
     await sabotage("identity/access-tokens", sql=REPLAY, trips={"identity/access-tokens", "identity/refresh-rotation"})
+
+
+@pytest.mark.prove
+async def test_a_token_that_may_name_anybody(sabotage) -> None:
+    sql, undo = ANYBODYS.format(old=COMPARED, new=TAKEN), ANYBODYS.format(old=TAKEN, new=COMPARED)
+    await sabotage("identity/access-tokens", sql=sql, undo_sql=undo, trips=ONLY)

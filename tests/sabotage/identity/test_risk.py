@@ -46,12 +46,12 @@ import seawall.identity.risk.arrivals as module
 real = module._write_down
 async def write_down(tx, session_id, browser, here, found):
     await real(tx, session_id, browser, here, found)
-    await tx.execute("UPDATE seawall.sessions SET revoke_reason = $2 WHERE id = $1", session_id, module.seen[-1])
+    await tx.execute("UPDATE seawall.sessions SET revoke_reason = $2 WHERE id = $1", session_id, seen[-1])
 module._write_down = write_down
-module.seen = []
+seen = []
 real_here = module.Watch.here
 def here(self, request):
-    module.seen.append(request.client.host)
+    seen.append(request.client.host)
     return real_here(self, request)
 module.Watch.here = here
 """

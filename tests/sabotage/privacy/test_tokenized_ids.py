@@ -1,4 +1,4 @@
-"""One name for all services, and names that follow from the id."""
+"""One name for all services, and names that follow from the id; in tokens too."""
 
 import pytest
 
@@ -21,9 +21,28 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
 $$
 """
 
+TOKENS = """
+import seawall.identity.clients.grants as module
+real = module.known_as
+async def known_as(tx, tenant_id, client_id, user_id):
+    return {name}
+module.known_as = known_as
+"""
+
 
 @pytest.mark.parametrize(
     "sql", [pytest.param(JOINED, id="joined"), pytest.param(DERIVED, id="derived", marks=pytest.mark.prove)]
 )
 async def test_names_that_can_be_joined(sabotage, sql: str) -> None:
     await sabotage("privacy/tokenized-ids", sql=sql, undo_sql=AS_IT_WAS, trips={"privacy/tokenized-ids"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("str(user_id)", id="the-id-itself"),
+        pytest.param('await real(tx, tenant_id, "everybody", user_id)', id="of-all-clients", marks=pytest.mark.prove),
+    ],
+)
+async def test_tokens_that_can_be_joined(sabotage, name: str) -> None:
+    await sabotage("privacy/tokenized-ids", python=TOKENS.format(name=name), trips={"privacy/tokenized-ids"})

@@ -100,6 +100,7 @@ def test_no_other_text_is_an_address(text: str) -> None:
         ("x" * 65, {}),
         ("x", {"secret": "short"}),
         ("x", {"resource_server": True}),
+        ("x", {"confidential": True}),
         ("x", {"redirect_uris": ("http://other.example/cb",)}),
         ("x", {"redirect_uris": ("http://localhost/cb",)}),
         ("x", {"redirect_uris": ("https://other.example/cb#f",)}),
@@ -123,12 +124,12 @@ def basic(name: str, secret: str) -> str:
     return "Basic " + b64encode(f"{name}:{secret}".encode()).decode()
 
 
-def test_who_a_client_is() -> None:
-    assert REGISTRY.authenticated({"client_id": "cli"}, None).id == "cli"
-    assert REGISTRY.authenticated({"client_id": "web", "client_secret": SECRET}, None).confidential
-    assert REGISTRY.authenticated({}, basic("web", SECRET)).id == "web"
-    assert REGISTRY.authenticated({"client_id": "web"}, basic("web", SECRET)).id == "web"
-    assert SECRET not in repr(REGISTRY.authenticated({}, basic("web", SECRET)))
+async def test_who_a_client_is() -> None:
+    assert (await REGISTRY.authenticated({"client_id": "cli"}, None)).id == "cli"
+    assert (await REGISTRY.authenticated({"client_id": "web", "client_secret": SECRET}, None)).confidential
+    assert (await REGISTRY.authenticated({}, basic("web", SECRET))).id == "web"
+    assert (await REGISTRY.authenticated({"client_id": "web"}, basic("web", SECRET))).id == "web"
+    assert SECRET not in repr(await REGISTRY.authenticated({}, basic("web", SECRET)))
 
 
 @pytest.mark.parametrize(
@@ -148,9 +149,9 @@ def test_who_a_client_is() -> None:
         ({}, "Digest " + SECRET),
     ],
 )
-def test_who_it_is_not(form: dict[str, str], authorization: str | None) -> None:
+async def test_who_it_is_not(form: dict[str, str], authorization: str | None) -> None:
     with pytest.raises(OAuthError) as refused:
-        REGISTRY.authenticated(form, authorization)
+        await REGISTRY.authenticated(form, authorization)
     assert (refused.value.error, refused.value.status) == ("invalid_client", 401)
 
 

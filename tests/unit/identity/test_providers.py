@@ -17,8 +17,9 @@ from seawall.core.errors import Refused
 from seawall.identity import fetching
 from seawall.identity.fetching import Fetcher, is_provider_url
 from seawall.identity.metadata import Metadata
-from seawall.identity.providers import ClientSecret, Provider, Trust
+from seawall.identity.providers import Provider, Trust
 from seawall.identity.refusals import ProviderAway, SignInRefused
+from seawall.identity.secret_sources import SecretSource
 from seawall.identity.transactions import Secrets, challenge_of
 
 ISSUER = "https://idp.example"
@@ -86,7 +87,7 @@ class Idp:
         )
 
 
-def _secret(value: str | None) -> ClientSecret:
+def _secret(value: str | None) -> SecretSource:
     async def secret() -> str | None:
         return value
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.web import COOKIE, HTML, JSON, SAME_ORIGIN, ask
 
 from seawall import web
-from seawall.core.errors import Refused
+from seawall.core.errors import NotFound, Refused
 from seawall.settings import Settings
 from seawall.web.errors import told, told_status
 
@@ -92,6 +92,18 @@ def test_database_errors_by_class() -> None:
     assert told(asyncpg.exceptions._base.DataError("value out of int32 range")).status == 422
     assert told(asyncpg.InterfaceError("pool is closed")).status == 500
     assert told(ValueError("x")) == told_status(500)
+
+
+def test_a_conflict_of_two_requests_says_when_to_come_again() -> None:
+    for error in (asyncpg.DeadlockDetectedError("Process 1 waits"), asyncpg.SerializationError("could not serialize")):
+        assert told(error).headers == {"Retry-After": "1"}
+    assert told(asyncpg.UniqueViolationError("x")).headers == {}  # the same request would fail the same way
+
+
+def test_what_a_task_group_wrapped_is_told_as_itself() -> None:
+    one = ExceptionGroup("unhandled", [ExceptionGroup("inner", [NotFound()])])
+    assert (told(one).status, told(one).code) == (404, "not-found")
+    assert told(ExceptionGroup("two", [NotFound(), ValueError("x")])) == told_status(500)
 
 
 def test_debug_mode_stops_the_start(tmp_path) -> None:

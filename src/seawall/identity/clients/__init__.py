@@ -35,6 +35,7 @@ from seawall.identity.clients.token_route import TokenRoutes
 from seawall.identity.desk import Desk
 from seawall.identity.resealing import SealedColumn
 from seawall.identity.sealing import Seal
+from seawall.identity.secret_sources import Leases, no_vault
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -48,16 +49,17 @@ class Clients:
     Args:
         desk: shared with identity's other routes.
         master: the app's master secret, under which keys are sealed.
+        leases: how clients' secrets are leased from the vault.
 
     Raises:
         Refused: a client is declared in a way that would not be safe.
     """
 
-    def __init__(self, desk: Desk, master: MasterSecret) -> None:
+    def __init__(self, desk: Desk, master: MasterSecret, leases: Leases = no_vault) -> None:
         section = desk.settings.identity
         key_seal, root_seal = Seal(master, "signing-keys"), Seal(master, "token-root")
         self.desk = desk
-        self.registry = Registry(section.clients)
+        self.registry = Registry(section.clients, leases)
         self.keys = SigningKeys(
             desk.db,
             key_seal,

@@ -27,13 +27,15 @@ NUMBER_MAX = 2**31 - 1
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KID = re.compile(r"[A-Za-z0-9_-]{43}")
 _CLIENT = re.compile(r"[a-z0-9_-]{1,64}")
+_SUBJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
     """What a verified access token says."""
 
-    user_id: UUID
+    subject: str
+    """What the client knows the person by; admission asks whether the grant is theirs."""
     client_id: str
     grant_id: UUID
     token_id: UUID
@@ -51,7 +53,8 @@ class AccessClaims:
 class Subject:
     """Whom and what a new token stands for."""
 
-    user_id: UUID
+    person: str
+    """What the client knows them by, and never their id: tokens travel, and two clients could join what they know."""
     client_id: str
     grant_id: UUID
     epoch: int
@@ -64,7 +67,7 @@ def write_token(subject: Subject, signing: SigningKey, *, issuer: str, lifetime_
     claims: dict[str, Any] = {
         "iss": issuer,
         "aud": issuer,
-        "sub": str(subject.user_id),
+        "sub": subject.person,
         "client_id": subject.client_id,
         "iat": now_s,
         "nbf": now_s,
@@ -104,7 +107,7 @@ def _claims(claims: dict[str, Any], kid: str, issuer: str, now_s: int) -> Access
         raise NotVerified("audience")
     issued, expires = _times(claims, now_s)
     return AccessClaims(
-        user_id=_uuid(claims, "sub"),
+        subject=_word(claims, "sub", _SUBJECT),
         client_id=_word(claims, "client_id", _CLIENT),
         grant_id=_uuid(claims, "sid"),
         token_id=_uuid(claims, "jti"),

@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -27,7 +26,7 @@ from seawall.identity.clients.codes import FIELDS, CodeRequest, issue_code
 from seawall.identity.clients.endpoint import form_of, given_once
 from seawall.identity.clients.refusals import OAuthError, RecentSignInRequired
 from seawall.identity.clients.registry import LOOPBACK, Client
-from seawall.identity.desk import data, onward, page, wants_html
+from seawall.identity.desk import data, onward, own_routes, page, wants_html
 from seawall.identity.sign_in import RECENT_SIGN_IN_S
 
 if TYPE_CHECKING:
@@ -59,9 +58,7 @@ class AuthorizeRoutes:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self.router = APIRouter(include_in_schema=False)
-        self.router.add_api_route(PATH, self.show, methods=["GET"], response_model=None)
-        self.router.add_api_route(PATH, self.decide, methods=["POST"], response_model=None)
+        self.router = own_routes(("GET", PATH, self.show), ("POST", PATH, self.decide))
 
     async def show(self, request: Request, principal: Self) -> Response:
         """The consent page, which says who lets whom do what."""

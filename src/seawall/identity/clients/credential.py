@@ -56,10 +56,11 @@ class AccessToken:
                 epoch=claims.epoch,
                 kid=claims.kid,
                 generation=claims.generation,
+                subject=claims.subject,
                 proof=None if proof is None else proof.seen_as,
             )
         )
-        if principal is None or principal.user_id != claims.user_id:
+        if principal is None:
             raise TokenRefused
         return principal
 

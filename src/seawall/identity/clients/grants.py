@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LIVE_GRANTS_MAX = 50
 """Of one person; the oldest end first, so that a client that asks again and again cannot fill the table."""
+SERVICE_PREFIX = "client."
+"""Before a client's id: the service under which `pseudonym` and `subject_of` know its names for people."""
 ALARMS = frozenset({"refresh-reuse", "code-replay", "wrong-key"})
 """Reasons that mean that a secret was in two hands."""
 
@@ -39,6 +41,8 @@ class Grant:
     client_id: str
     epoch: int
     jkt: str | None
+    subject: str
+    """What this client knows the person by."""
     generation: int
     trace_id: str = ""
     """Of the request that has it in hand; its events carry it."""
@@ -95,7 +99,8 @@ async def begin_grant(
     )
     if row is None:
         return None
-    await tx.execute("INSERT INTO seawall.client_grants (id, jkt) VALUES ($1, $2)", grant_id, jkt)
+    subject = await known_as(tx, row["tenant_id"], client_id, row["user_id"])
+    await tx.execute("INSERT INTO seawall.client_grants (id, jkt, subject) VALUES ($1, $2, $3)", grant_id, jkt, subject)
     # Without the provider's `sid`: signing out of one browser there ends no program here, "end all of this person's
     # sessions" does (OpenID Connect Back-Channel Logout §2.7 leaves what was consented to for later alone).
     await tx.execute(
@@ -104,7 +109,7 @@ async def begin_grant(
         grant_id,
         session_id,
     )
-    grant = Grant(grant_id, row["user_id"], row["tenant_id"], client_id, row["epoch"], jkt, 0, trace_id)
+    grant = Grant(grant_id, row["user_id"], row["tenant_id"], client_id, row["epoch"], jkt, subject, 0, trace_id)
     await tx.execute(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'too-many'
            WHERE id IN (SELECT id FROM seawall.sessions
@@ -117,6 +122,17 @@ async def begin_grant(
     return grant
 
 
+async def known_as(tx: Any, tenant_id: UUID, client_id: str, user_id: UUID) -> str:
+    """What a client knows a person of a tenant by: always the same, and this client's alone (OpenID Connect Core §8.1).
+
+    Gone with the person, when they are erased.
+    """
+    name: str = await tx.fetchval(
+        "SELECT seawall.pseudonym_in($1, $2, $3)", tenant_id, SERVICE_PREFIX + client_id, user_id
+    )
+    return name
+
+
 async def lock_grant(tx: Any, grant_id: UUID, *, trace_id: str = "") -> Grant | None:
     """A grant that has not been revoked, locked: refresh, revocation and code replay take turns on it.
 
@@ -125,7 +141,7 @@ async def lock_grant(tx: Any, grant_id: UUID, *, trace_id: str = "") -> Grant | 
     # Two statements: while the first waits for the lock, what a join read of the session would grow old.
     await tx.execute("SELECT FROM seawall.client_grants WHERE id = $1 FOR UPDATE", grant_id)
     row = await tx.fetchrow(
-        """SELECT g.id, s.user_id, s.tenant_id, s.client_id, s.epoch, g.jkt, g.generation
+        """SELECT g.id, s.user_id, s.tenant_id, s.client_id, s.epoch, g.jkt, g.subject, g.generation
            FROM seawall.client_grants g JOIN seawall.sessions s ON s.id = g.id
            WHERE g.id = $1 AND s.revoked_at IS NULL""",
         grant_id,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +12,7 @@ from seawall.core.decisions import passage_of, self_service
 from seawall.core.errors import NotFound
 from seawall.core.scope import Principal
 from seawall.identity.clients.grants import lock_grant, revoke_grant
-from seawall.identity.desk import data, onward, page, wants_html
+from seawall.identity.desk import data, onward, own_routes, page, wants_html
 
 if TYPE_CHECKING:
     from seawall.identity.clients import Clients
@@ -28,9 +27,7 @@ class OwnRoutes:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self.router = APIRouter(include_in_schema=False)
-        self.router.add_api_route(PATH, self.show, methods=["GET"], response_model=None)
-        self.router.add_api_route(PATH + "/{grant_id}/end", self.end, methods=["POST"], response_model=None)
+        self.router = own_routes(("GET", PATH, self.show), ("POST", PATH + "/{grant_id}/end", self.end))
 
     async def show(self, request: Request, principal: Self) -> Response:
         found = await self._live(principal)

@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import unquote_plus, urlsplit
 
+import structlog
+
 from seawall.core.errors import Refused
 from seawall.identity.clients.refusals import BadAuthorization, OAuthError
+from seawall.identity.secret_sources import Leases, SecretSource, no_vault, source_of
 from seawall.settings import ClientSection
 
 SECRET_LENGTH_MIN = 32
 URI_LENGTH_MAX = 512
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
+_log = structlog.get_logger("seawall.identity")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~]+")
 """Printable ASCII without quotes, angle brackets, blanks and backslash, so that an address can stand in a page."""
@@ -25,18 +29,18 @@ _PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~]+")
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One client. Confidential if it has a secret, of which only the SHA-256 is kept."""
+    """One client. Confidential if it has a secret, which is asked for when it is needed."""
 
     id: str
     title: str
     redirect_uris: tuple[str, ...]
     bearer: bool
     resource_server: bool
-    secret_hash: bytes | None = field(default=None, repr=False)
+    secret: SecretSource | None = field(default=None, repr=False)
 
     @property
     def confidential(self) -> bool:
-        return self.secret_hash is not None
+        return self.secret is not None
 
     def may_return_to(self, uri: str) -> bool:
         """Whether `uri` is registered: character for character (RFC 9700 §2.1), but for the port of a loopback one."""
@@ -46,12 +50,16 @@ class Client:
 class Registry:
     """All clients of the app.
 
+    Args:
+        sections: as declared, by client id.
+        leases: how their secrets are leased from the vault.
+
     Raises:
         Refused: one of them is declared in a way that would not be safe.
     """
 
-    def __init__(self, sections: Mapping[str, ClientSection]) -> None:
-        self._clients = {name: _client(name, section) for name, section in sections.items()}
+    def __init__(self, sections: Mapping[str, ClientSection], leases: Leases = no_vault) -> None:
+        self._clients = {name: _client(name, section, leases) for name, section in sections.items()}
 
     def to_authorize(self, query: Mapping[str, str]) -> tuple[Client, str]:
         """The client and redirect address of an authorization request.
@@ -72,11 +80,12 @@ class Registry:
         client = self._clients.get(client_id)
         return client.title if client else client_id
 
-    def authenticated(self, form: Mapping[str, str], authorization: str | None) -> Client:
+    async def authenticated(self, form: Mapping[str, str], authorization: str | None) -> Client:
         """The client behind a request to one of the endpoints (RFC 6749 §2.3).
 
         Raises:
             OAuthError: `invalid_client`; or `invalid_request`, when it authenticates in two ways at once.
+            VaultUnavailable: whether it is the client cannot be said now.
         """
         client_id, secret = form.get("client_id", ""), form.get("client_secret")
         if authorization is not None:
@@ -87,10 +96,7 @@ class Registry:
                 raise OAuthError("invalid_request", "Two clients are named.")
             client_id = basic_id
         client = self._clients.get(client_id)
-        known = client.secret_hash if client and client.secret_hash else b""
-        given = sha256((secret or "").encode()).digest() if secret is not None else b""
-        # A public client that sends a secret is not the one that is registered.
-        if client is None or not hmac.compare_digest(known, given):
+        if client is None or not await _shows(client, secret):
             raise OAuthError(
                 "invalid_client",
                 "The client is not known, or has not authenticated as it must.",
@@ -129,7 +135,23 @@ def _same_loopback(uri: str, known: str) -> bool:
     return found is not None and int(found[1]) < 65_536 and (found[2] or "") == rest
 
 
-def _client(name: str, section: ClientSection) -> Client:
+async def _shows(client: Client, given: str | None) -> bool:
+    if client.secret is None:
+        return given is None  # a public client that sends a secret is not the one that is registered
+    known = await client.secret()
+    if known is None or len(known) < SECRET_LENGTH_MIN:
+        # Never taken for a public client: that would let in whoever knows its name.
+        _log.error("a client has no secret that could be checked", alert=True, client=client.id)
+        return False
+    return given is not None and hmac.compare_digest(_digest(known), _digest(given))
+
+
+def _digest(secret: str) -> bytes:
+    """Of one length whatever the secret's, so that comparing tells nothing of it."""
+    return sha256(secret.encode()).digest()
+
+
+def _client(name: str, section: ClientSection, leases: Leases) -> Client:
     where = f"identity.clients.{name}"
     if not _NAME.fullmatch(name):
         raise Refused(
@@ -139,18 +161,20 @@ def _client(name: str, section: ClientSection) -> Client:
         )
     for uri in section.redirect_uris:
         _check_redirect(where, uri)
-    secret = section.secret.get_secret_value() if section.secret else None
-    if secret is not None and len(secret) < SECRET_LENGTH_MIN:
+    if section.secret is not None and len(section.secret.get_secret_value()) < SECRET_LENGTH_MIN:
         raise Refused(
             f"{where}: the secret is shorter than {SECRET_LENGTH_MIN} characters",
-            why="it is checked by its hash alone, so it must not be guessable",
+            why="whoever guesses it is the client",
             fix='make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`',
         )
-    if section.resource_server and secret is None:
+    confidential = section.confidential or section.resource_server or section.secret is not None
+    secret = source_of(leases, name, section.secret) if confidential else None
+    if confidential and secret is None:
         raise Refused(
-            f"{where}: a resource server without a secret",
-            why="anybody could ask about every token",
-            fix=f"set SEAWALL_IDENTITY__CLIENTS__{name.upper()}__SECRET, or take resource_server away",
+            f"{where} is confidential, and there is no secret and no vault to have one",
+            why="anybody could say that they are this client",
+            fix=f"set [secrets] address and run `seawall vault put client-{name}`; without a vault "
+            f"SEAWALL_IDENTITY__CLIENTS__{name.upper()}__SECRET",
         )
     return Client(
         id=name,
@@ -158,7 +182,7 @@ def _client(name: str, section: ClientSection) -> Client:
         redirect_uris=section.redirect_uris,
         bearer=section.bearer,
         resource_server=section.resource_server,
-        secret_hash=None if secret is None else sha256(secret.encode()).digest(),
+        secret=secret,
     )
 
 

@@ -45,7 +45,7 @@ class RevocationRoutes:
 
     async def revoke(self, request: Request, form: Mapping[str, str]) -> Response:
         """A refresh token ends its grant, an access token itself. An unknown one is no error (RFC 7009 §2.2)."""
-        client = self._clients.registry.authenticated(form, request.headers.get("authorization"))
+        client = await self._clients.registry.authenticated(form, request.headers.get("authorization"))
         token = _token(form)
         refresh = self._clients.refresh.read(token)
         access = await self._read(request, token) if refresh is None else None
@@ -80,7 +80,7 @@ class RevocationRoutes:
         """Whether a token would be admitted now. For confidential clients about their own tokens, for resource servers
         about all.
         """
-        client = self._clients.registry.authenticated(form, request.headers.get("authorization"))
+        client = await self._clients.registry.authenticated(form, request.headers.get("authorization"))
         if not client.confidential:
             raise OAuthError("unauthorized_client", "Only a confidential client may ask about tokens.", status=403)
         token = _token(form)
@@ -93,11 +93,12 @@ class RevocationRoutes:
     async def _about_access(self, request: Request, client: Client, token: AccessClaims) -> dict[str, Any]:
         async with self._clients.desk.db.identity() as tx:
             live = await tx.fetchval(
-                "SELECT seawall.access_token_is_live($1, $2, $3, $4)",
+                "SELECT seawall.access_token_is_live($1, $2, $3, $4, $5)",
                 token.grant_id,
                 token.token_id,
                 token.epoch,
                 token.kid,
+                token.subject,
             )
         if not live or not _may_ask(client, token.client_id):
             return _INACTIVE
@@ -106,7 +107,7 @@ class RevocationRoutes:
             "active": True,
             "token_type": "Bearer" if token.jkt is None else "DPoP",
             "client_id": token.client_id,
-            "sub": str(token.user_id),
+            "sub": token.subject,
             "sid": str(token.grant_id),
             "jti": str(token.token_id),
             "iss": issuer,
@@ -123,7 +124,7 @@ class RevocationRoutes:
                 return _INACTIVE
         if not _may_ask(client, grant.client_id):
             return _INACTIVE
-        return {"active": True, "client_id": grant.client_id, "sub": str(grant.user_id), "sid": str(grant.id)}
+        return {"active": True, "client_id": grant.client_id, "sub": grant.subject, "sid": str(grant.id)}
 
     async def _read(self, request: Request, token: str) -> AccessClaims | None:
         try:

@@ -46,7 +46,7 @@ class TokenRoutes:
 
     async def token(self, request: Request, form: Mapping[str, str]) -> Response:
         """Give tokens, or raise an `OAuthError`."""
-        client = self._clients.registry.authenticated(form, request.headers.get("authorization"))
+        client = await self._clients.registry.authenticated(form, request.headers.get("authorization"))
         # Before anything is used up: a request without the right proof costs nobody their code or token.
         proof = self._proof(request, client)
         kind = form.get("grant_type")
@@ -127,7 +127,7 @@ class TokenRoutes:
     async def _tokens(self, tx: object, request: Request, grant: Grant) -> Response:
         settings = self._clients.desk.settings.identity
         access = write_token(
-            Subject(grant.user_id, grant.client_id, grant.id, grant.epoch, grant.generation, grant.jkt),
+            Subject(grant.subject, grant.client_id, grant.id, grant.epoch, grant.generation, grant.jkt),
             await self._clients.keys.current(tx),
             issuer=self._clients.issuer(request),
             lifetime_s=settings.access_token_lifetime_s,

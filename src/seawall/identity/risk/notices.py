@@ -1,4 +1,6 @@
-"""What a person is told on their account page: unusual sign-ins and sessions of the last thirty days, in words."""
+"""What a person is told on their account page of the last thirty days, in words: unusual sign-ins and sessions, and
+that an operator took their second factors away.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 SHOWN_MAX = 5
+OPERATOR = "An operator of this app"
 
 WORDS = {
     "new-device": "a browser that had not been here before",
@@ -17,6 +20,7 @@ WORDS = {
     "two-networks": "two places at once",
     "failures-account": "after several failed attempts at this account",
     "failures-network": "after many failed attempts from the same network",
+    "factors-reset": "took away all your second factors and signed you out everywhere",
 }
 _FAMILIES = {"edge": "Edge", "opera": "Opera", "samsung": "Samsung Internet", "firefox": "Firefox"}
 _FAMILIES |= {"chrome": "Chrome", "safari": "Safari"}
@@ -26,24 +30,27 @@ _PLATFORMS |= {"linux": "Linux"}
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One unusual session of the person's own."""
+    """One unusual session of the person's own, or one reset of their factors."""
 
     at: datetime
     browser: str
-    """`Firefox on Linux`, or `An unknown browser`."""
+    """`Firefox on Linux`, or `An unknown browser`; or who it was instead."""
     reasons: tuple[str, ...]
     this: bool
     """Whether it is the session that asks."""
     live: bool
+    ticket: str = ""
+    """Where a reset was asked for."""
 
     @property
     def words(self) -> str:
-        return ", ".join(WORDS[reason] for reason in self.reasons if reason in WORDS)
+        said = ", ".join(WORDS[reason] for reason in self.reasons if reason in WORDS)
+        return f"{said} (ticket {self.ticket})" if self.ticket else said
 
     def dump(self) -> dict[str, Any]:
         """JSON values."""
         facts = {"at": self.at.isoformat(), "browser": self.browser, "reasons": list(self.reasons)}
-        return {**facts, "this": self.this, "live": self.live}
+        return {**facts, "this": self.this, "live": self.live, **({"ticket": self.ticket} if self.ticket else {})}
 
 
 async def notices_of(tx: Any, user_id: UUID, session_id: UUID, *, notify_at: int) -> list[Notice]:
@@ -61,12 +68,24 @@ async def notices_of(tx: Any, user_id: UUID, session_id: UUID, *, notify_at: int
         notify_at,
         SHOWN_MAX,
     )
-    return [
+    notices = [
         Notice(
             row["at"], browser_words(row["family"], row["platform"]), _once(row["reasons"]), row["this"], row["live"]
         )
         for row in rows
     ]
+    notices += await _resets(tx, user_id)
+    return sorted(notices, key=lambda one: one.at, reverse=True)[:SHOWN_MAX]
+
+
+async def _resets(tx: Any, user_id: UUID) -> list[Notice]:
+    rows = await tx.fetch(
+        """SELECT reset_at, ticket FROM seawall.factor_resets
+           WHERE user_id = $1 AND reset_at > now() - interval '30 days' ORDER BY id DESC LIMIT $2""",
+        user_id,
+        SHOWN_MAX,
+    )
+    return [Notice(row["reset_at"], OPERATOR, ("factors-reset",), False, False, row["ticket"]) for row in rows]
 
 
 def browser_words(family: str | None, platform: str | None) -> str:

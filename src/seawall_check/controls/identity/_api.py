@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import httpx2
 
-from seawall_check.document import Persona
+from seawall_check.document import ApiClient, Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.oauth import JSON, Api, Key, granted
 from seawall_check.target import Target
 
 
-async def client_of(target: Target, key: Key | None = None) -> Api:
-    """The client that target.json names, without tokens. Raises Unproven when its metadata cannot be read."""
-    told = target.api
+async def client_of(target: Target, key: Key | None = None, client: ApiClient | None = None) -> Api:
+    """A client without tokens; the one that target.json names first, if not another. Raises Unproven when the metadata
+    cannot be read.
+    """
+    told, client = target.api, client or target.api
     response = await target.anonymous().get(told.metadata, headers=JSON)
     metadata = response.json() if response.status_code == 200 else {}
     for name in ("issuer", "authorization_endpoint", "token_endpoint"):
@@ -20,8 +22,10 @@ async def client_of(target: Target, key: Key | None = None) -> Api:
             raise Unproven(f"{told.metadata} names no {name}: {response.status_code}")
     if not metadata.get("dpop_signing_alg_values_supported"):
         raise Unproven(f"{told.metadata} offers no DPoP: tokens cannot be bound to a key")
-    target.redactor.learn(told.client_secret)
-    return Api(target.anonymous(), metadata, told.client_id, told.redirect_uri, key or Key.fresh(), told.client_secret)
+    target.redactor.learn(client.client_secret)
+    return Api(
+        target.anonymous(), metadata, client.client_id, client.redirect_uri, key or Key.fresh(), client.client_secret
+    )
 
 
 async def signed_in(target: Target, persona: Persona, key: Key | None = None) -> tuple[Api, httpx2.AsyncClient]:

@@ -62,7 +62,9 @@ async def check(target: Target, trial: Trial) -> None:
     trial.expect("it is the person who agreed", expected=persona.user_id, observed=about.get("user_id"), ok=same)
     await _said(target, trial, api)
     await _forged(trial, api, me)
-    await _claims(target, trial, api, me)
+    colleague = next((who for who in target.who(tenant=persona.tenant) if who.name != persona.name), None)
+    theirs = (await signed_in(target, colleague))[0] if colleague else None
+    await _claims(target, trial, api, str(claims_of(theirs.access_token).get("sub")) if theirs else None)
     await _proofs(trial, api, me)
     await _stale(target, trial, api, browser)
     cookie = {"Cookie": f"{target.sign_in.session_cookie}={target.session_token(browser)}"}
@@ -159,8 +161,13 @@ async def _forged(trial: Trial, api: Api, me: str) -> None:
     await _all_refused(trial, api, me, forged, "forged")
 
 
-async def _claims(target: Target, trial: Trial, api: Api, me: str) -> None:
-    """Tokens that are rightly signed, by a key that the judge has planted, and wrong in one thing."""
+async def _claims(target: Target, trial: Trial, api: Api, colleague: str | None) -> None:
+    """Tokens that are rightly signed, by a key that the judge has planted, and wrong in one thing.
+
+    Args:
+        colleague: the `sub` of somebody else's token of the same client.
+    """
+    me = target.sign_in.me
     if not target.api.plant_key:
         raise Unproven("target.json names no api.plant_key: rightly signed wrong tokens cannot be tried")
     key = Key.fresh()
@@ -206,6 +213,8 @@ async def _claims(target: Target, trial: Trial, api: Api, me: str) -> None:
         "an unknown critical header": signed({"crit": ["x"], "x": 1}),
         "a header twice": key.sign(own_header + b',"alg":"none"}', own),
     }
+    if colleague is not None:
+        cases["a colleague, as this client knows them"] = signed(sub=colleague)
     trial.allow("an honest token of the planted key", await api.get(me, token=signed()), of="claims")
     await _all_refused(trial, api, me, cases, "claims")
     unbound = await api.get(me, token=signed(cnf=None), scheme="Bearer")

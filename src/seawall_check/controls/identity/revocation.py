@@ -95,32 +95,33 @@ async def _everywhere(target: Target, trial: Trial, persona: Persona) -> None:
 
 async def _in_the_database(target: Target, trial: Trial, persona: Persona) -> None:
     """What another process does is seen only there: a process that remembers would not notice."""
+    person, tenant = persona.user_id, persona.tenant
     changes = {
         "another process revoked the grant": (
             "UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'judge' WHERE id = $1::uuid",
             None,
-            "sid",
+            "",
         ),
         "another process raised the person's epoch": (
             "UPDATE seawall.users SET epoch = epoch + 1 WHERE id = $1::uuid",
             None,
-            "sub",
+            person,
         ),
         "the person was disabled": (
             "UPDATE seawall.users SET disabled_at = now() WHERE id = $1::uuid",
             "UPDATE seawall.users SET disabled_at = NULL WHERE id = $1::uuid",
-            "sub",
+            person,
         ),
         "the tenant was suspended": (
             "UPDATE seawall.tenants SET suspended_at = now() WHERE id = $1::uuid",
             "UPDATE seawall.tenants SET suspended_at = NULL WHERE id = $1::uuid",
-            "",
+            tenant,
         ),
     }
-    for number, (name, (change, back, claim)) in enumerate(changes.items()):
+    for number, (name, (change, back, whose)) in enumerate(changes.items()):
         api, _ = await signed_in(target, persona)
         await _alive(target, trial, api, f"process {number}")
-        subject = claims_of(api.access_token)[claim] if claim else persona.tenant
+        subject = whose or claims_of(api.access_token)["sid"]  # the grant
         async with target.db_owner() as db:
             await db.execute(change, subject)
             try:

@@ -7,33 +7,40 @@ How it is attacked
     As the app's own role, in the live context of a tenant, people are named to several services: the same service must
     get the same name each time and two services different ones, that hold nothing of the id and follow from nothing.
     Then a service's name is looked up as another service, in another tenant, and without any context; and the table
-    behind it is read.
+    behind it is read. One person lets two API clients in: the `sub` of their access tokens is compared.
 How to fix
     Hand out `await pseudonym(scope, "payments", person_id)` where you would have handed out the id, and take what comes
-    back through `subject_of`.
+    back through `subject_of`. Let `seawall.identity` write the tokens of API clients.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
+import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls.identity._api import client_of, somebody
 from seawall_check.controls.tenancy._database import live_context, under
-from seawall_check.document import Persona
+from seawall_check.document import ApiClient, Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import attempt
+from seawall_check.probes.oauth import claims_of, granted
 from seawall_check.target import Target
 from seawall_check.trial import Trial
 
 control = Control(
     id="privacy/tokenized-ids",
     title="Other services know people by pseudonyms of their own, which two of them cannot join",
-    refs=("ASVS 14.2.4",),
+    refs=("ASVS 14.2.4", "OIDC Core 8.1", "RFC 9068"),
+    timeout_s=180,
 )
 
 SERVICES = ("judge-payments", "judge-mail", "judge-analytics")
@@ -89,6 +96,7 @@ async def check(target: Target, trial: Trial) -> None:
         trial.expect(f"{other.name} has a name of its own", expected="another name", observed="another name"
                      if there != name else "the same", ok=there != name)  # fmt: skip
         await _table(target, trial, db, owner, name)
+    await _tokens(target, trial)
 
 
 async def _named(scene: Scene, trial: Trial, people: list[Persona]) -> dict[tuple[str, str], str]:
@@ -139,3 +147,53 @@ async def _table(target: Target, trial: Trial, db: asyncpg.Connection, owner: as
             f"the app's role reads {table}", state or f"{len(rows)} rows", ok=state == "42501", expected="42501",
             of="table",
         )  # fmt: skip
+
+
+async def _tokens(target: Target, trial: Trial) -> None:
+    """Tokens travel through gateways and logs: what they call a person is what two clients could join."""
+    if target.document.api is None:
+        trial.unproven("target.json names no API client, so what tokens call a person cannot be compared")
+        return
+    async with _with_two_clients(target) as app:
+        persona = somebody(app)
+        browser = await app.fresh(persona)
+        first, second = app.api, app.api.others[0]
+        said = [await _sub(app, browser, client) for client in (first, first, second)]
+    trial.expect(
+        "a client's tokens call a person the same each time",
+        expected="the same name",
+        observed="the same name" if said[0] == said[1] != "" else "another, or none",
+        ok=said[0] == said[1] != "",
+    )
+    trial.expect(
+        "the tokens of two clients call a person differently",
+        expected="two names",
+        observed="two names" if said[2] not in ("", said[0]) else "the same name, or none",
+        ok=said[2] not in ("", said[0]),
+    )
+    names = ((said[0], first), (said[2], second))
+    told = [client.client_id for name, client in names if _follows(name, client.client_id, persona.user_id)]
+    trial.expect(
+        "what a token calls a person holds nothing of the id, and no plain hash of it",
+        expected=f"at least {LENGTH_MIN} characters that follow from nothing",
+        observed=f"follows from the id for {', '.join(told) or 'nobody'}; shortest {min(map(len, said))}",
+        ok=not told and min(map(len, said)) >= LENGTH_MIN,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _with_two_clients(target: Target) -> AsyncIterator[Target]:
+    if target.api.others:
+        yield target
+        return
+    clients = {name: {"redirect_uris": [target.api.redirect_uri]} for name in ("judge-one", "judge-two")}
+    async with target.variant(env={"SEAWALL_IDENTITY__CLIENTS": json.dumps(clients)}) as app:
+        if not app.api.others:
+            raise Unproven("no second API client can be declared, so what tokens call a person cannot be compared")
+        yield app
+
+
+async def _sub(target: Target, browser: httpx2.AsyncClient, client: ApiClient) -> str:
+    api = await granted(browser, await client_of(target, client=client))
+    target.redactor.learn(api.access_token, api.refresh_token)
+    return str(claims_of(api.access_token).get("sub", ""))

@@ -114,7 +114,7 @@ async def test_sessions_of_the_admission_key_alone(house: House, api: Api) -> No
     try:
         for secret in (grant.bytes, grant.bytes * 2, bytes(32)):
             row = await connection.fetchrow(
-                "SELECT * FROM seawall.admit_grant($1, $2, 1, $3, 0)", secret, uuid4(), "A" * 43
+                "SELECT * FROM seawall.admit_grant($1, $2, 1, $3, 0, $4)", secret, uuid4(), "A" * 43, "p_0"
             )
             assert row is None
         for table in ("client_grants", "authorization_codes", "signing_keys", "revoked_tokens", "proofs_seen"):
