@@ -15,7 +15,7 @@ import gc
 import importlib
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -238,11 +238,10 @@ class Seawall:
         database = self.settings.database
         if not sealed_models or database.migrator_url is None or database.worker_url is None:
             return []
-        migrator, worker = database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
-        password, models = self.secrets.password, sorted(sealed_models, key=lambda model: model.__name__)
+        password, transit = self.secrets.password, self.vault.transit
 
-        def opened() -> Any:
-            return privacy.operating(migrator, worker, self.vault.transit, password=password, models=models)
+        def opened() -> AbstractAsyncContextManager[privacy.Operating]:
+            return privacy.operating(database, transit, password=password, models=sealed_models)
 
         return [privacy.TenantKeysRotator(opened)]
 
