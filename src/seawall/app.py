@@ -228,12 +228,17 @@ class Seawall:
         async with self.secrets.running(), self._connected() as self._database:
             # headings that keep keys of their own add their rotators here
             rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
-            rotators = [*rotators, self.identity.clients.rotator(wait=wait), *self._tenant_keys()]
             assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
-            yield secrets.Rotation(self.secrets.vault, rotators)
+            who = await self.secrets.vault.identity()
+            rotators = [*rotators, self.identity.clients.rotator(wait=wait), *self._tenant_keys(who)]
+            yield secrets.Rotation(self.secrets.vault, rotators, self._record_rotation)
         self._database = None
 
-    def _tenant_keys(self) -> list[Rotator]:
+    async def _record_rotation(self, event: Event) -> None:
+        async with self.database.identity() as transaction:
+            await audit.append_as(transaction, [event])
+
+    def _tenant_keys(self, who: str) -> list[Rotator]:
         """The rotator of tenants' keys, where models seal anything."""
         database = self.settings.database
         if not sealed_models or database.migrator_url is None or database.worker_url is None:
@@ -241,7 +246,7 @@ class Seawall:
         password, transit = self.secrets.password, self.vault.transit
 
         def opened() -> AbstractAsyncContextManager[privacy.Operating]:
-            return privacy.operating(database, transit, password=password, models=sealed_models)
+            return privacy.operating(database, transit, who=who, password=password, models=sealed_models)
 
         return [privacy.TenantKeysRotator(opened)]
 

@@ -117,7 +117,7 @@ async def _rotate(operator: Operating, tenants: list[UUID] | None, refuse_old_ba
             typer.echo("waiting for a batch that another worker has claimed, at most 30 s")
         await asyncio.sleep(WAIT_S)
 
-    begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups)
+    begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups, who=operator.who)
     if not as_json:
         typer.echo(f"{len(begun)} begun" if begun else "none to begin; going on with what is under way")
     kept, given_up = await work_off(operator, say, wait)
@@ -137,7 +137,7 @@ async def _destroy(operator: Operating, tenant: UUID, confirm: str) -> None:
             why="destroying keys cannot be undone, so the tenant is named twice",
             fix="`seawall keys list` shows ids and slugs; give the slug of the one you mean",
         )
-    versions = await rotation.destroy(operator.owner, operator.transit, tenant)
+    versions = await rotation.destroy(operator.owner, operator.transit, tenant, who=operator.who)
     typer.echo(f"{confirm}: {versions} live versions destroyed, and the vault's key of this tenant")
     typer.echo("Nothing of it decrypts any more: rows, backups and WAL of the database, files of replicas.")
     typer.echo("What may still hold its key: snapshots and backups of the *vault's* storage. Delete those that are")

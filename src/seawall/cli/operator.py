@@ -69,11 +69,12 @@ async def _at_work(settings: Settings) -> AsyncIterator[Operator]:
 
     given = secrets.include(settings)
     transit = given.vault.transit if given.vault is not None else None
-    async with (
-        given.running() if given.vault is not None else contextlib.nullcontext(),
-        privacy.operating(settings.database, transit, password=given.password, models=_models(settings)) as at,
-    ):
-        yield Operator(settings, at)
+    async with given.running() if given.vault is not None else contextlib.nullcontext():
+        who = await given.vault.identity() if given.vault is not None else ""
+        async with privacy.operating(
+            settings.database, transit, who=who, password=given.password, models=_models(settings)
+        ) as at:
+            yield Operator(settings, at)
 
 
 def _models(settings: Settings) -> set[type[Any]]:

@@ -35,6 +35,8 @@ class Operating:
     """Those with sealed columns, by name."""
     keys: Transit | None = None
     """The vault's, as the operator; None where there is no vault."""
+    who: str = ""
+    """For the audit log: the vault's id of the operator, else the database's role."""
 
     @property
     def transit(self) -> Transit:
@@ -62,6 +64,7 @@ async def operating(
     database: DatabaseSection,
     transit: Transit | None,
     *,
+    who: str = "",
     password: Callable[[str], PasswordSource | None],
     models: Iterable[type[Any]],
 ) -> AsyncIterator[Operating]:
@@ -70,6 +73,7 @@ async def operating(
     Args:
         database: with the URLs of both.
         transit: the vault's, as the operator.
+        who: as whom that is.
         password: for a role, where its password comes from when its URL has none.
         models: those with sealed columns.
 
@@ -85,7 +89,8 @@ async def operating(
         if transit is not None:
             ring = keyring(worker, transit, password=source, listening=False)
             pool.keyring = await stack.enter_async_context(ring)
-        yield Operating(owner, Jobs(pool), sorted(models, key=lambda model: model.__name__), transit)
+        sealed = sorted(models, key=lambda model: model.__name__)
+        yield Operating(owner, Jobs(pool), sealed, transit, who or user_of(migrator))
 
 
 def _urls(database: DatabaseSection) -> tuple[str, str]:
@@ -120,7 +125,7 @@ class TenantKeysRotator:
         newest = await self.newest()
         if newest <= seen:
             async with self._opened() as operator:
-                await ask(operator.owner, None)
+                await ask(operator.owner, None, who=operator.who)
         return newest
 
     async def adopt(self, version: int, progress: Callable[[str], None]) -> None:
