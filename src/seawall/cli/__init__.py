@@ -14,6 +14,7 @@ from seawall.cli.dev import dev
 from seawall.cli.keys import keys
 from seawall.cli.migrate import migrate
 from seawall.cli.new import new
+from seawall.cli.person import person_commands
 from seawall.cli.policy import policy_commands
 from seawall.cli.refusals import refusals_shown
 from seawall.cli.rotate import EPILOG as ROTATE_EPILOG
@@ -55,6 +56,7 @@ def application() -> typer.Typer:
     app.command()(demo)
     app.command()(migrate)
     app.add_typer(keys)
+    app.add_typer(person_commands())
     app.command()(serve)
     app.add_typer(staff)
     app.command(epilog=ROTATE_EPILOG)(rotate)

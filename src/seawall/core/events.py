@@ -211,20 +211,26 @@ class TenantChange(Event):
 
 
 class SubjectCopy(Event):
-    """A copy of everything about a person was given out, to themself or by an operator."""
+    """A copy of everything about a person was given out: to themself, or by an `operator` who has a `ticket` for it."""
 
     kind = "privacy.copy"
     user_id: str
     rows: int
+    operator: str = ""
+    ticket: str = ""
 
 
 class Erasure(Event):
-    """A person was erased in a tenant. `gone` says that they belong to no other, so that their account is nobody's."""
+    """A person was erased in a tenant, by themself or by an `operator` who has a `ticket` for it. `gone` says that they
+    belong to no other, so that their account is nobody's.
+    """
 
     kind = "privacy.erasure"
     user_id: str
     rows: int
     gone: bool
+    operator: str = ""
+    ticket: str = ""
 
 
 class LostReads(Event):
