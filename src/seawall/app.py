@@ -15,7 +15,7 @@ import gc
 import importlib
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -229,21 +229,25 @@ class Seawall:
         async with self.secrets.running(), self._connected() as self._database:
             # headings that keep keys of their own add their rotators here
             rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
-            rotators = [*rotators, self.identity.clients.rotator(wait=wait), *self._tenant_keys()]
             assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
-            yield secrets.Rotation(self.secrets.vault, rotators)
+            who = await self.secrets.vault.identity()
+            rotators = [*rotators, self.identity.clients.rotator(wait=wait), *self._tenant_keys(who)]
+            yield secrets.Rotation(self.secrets.vault, rotators, self._record_rotation)
         self._database = None
 
-    def _tenant_keys(self) -> list[Rotator]:
+    async def _record_rotation(self, event: Event) -> None:
+        async with self.database.identity() as transaction:
+            await audit.append_as(transaction, [event])
+
+    def _tenant_keys(self, who: str) -> list[Rotator]:
         """The rotator of tenants' keys, where models seal anything."""
         database = self.settings.database
         if not sealed_models or database.migrator_url is None or database.worker_url is None:
             return []
-        migrator, worker = database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
-        password, models = self.secrets.password, sorted(sealed_models, key=lambda model: model.__name__)
+        password, transit = self.secrets.password, self.vault.transit
 
-        def opened() -> Any:
-            return privacy.operating(migrator, worker, self.vault.transit, password=password, models=models)
+        def opened() -> AbstractAsyncContextManager[privacy.Operating]:
+            return privacy.operating(database, transit, who=who, password=password, models=sealed_models)
 
         return [privacy.TenantKeysRotator(opened)]
 

@@ -56,6 +56,7 @@ def application() -> typer.Typer:
     app.command()(demo)
     app.command()(migrate)
     app.add_typer(keys)
+    app.add_typer(person_commands())
     app.command()(serve)
     app.add_typer(staff)
     app.command(epilog=ROTATE_EPILOG)(rotate)

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from seawall.cli.operator import models, urls
-from seawall.cli.surroundings import surroundings
+from seawall.cli.operator import operate
 
 if TYPE_CHECKING:
     from seawall.privacy.operating import Operating
     from seawall.privacy.rotation import Step
-    from seawall.settings import Settings
 
-T = TypeVar("T")
 WAIT_S = 1.0
 EPILOG = """\b
 Examples:
@@ -47,7 +42,7 @@ def about() -> None:
 @keys.command("list")
 def list_keys(*, app: App = Path(), as_json: AsJson = False) -> None:
     """Every tenant's keys: versions, states, age, and how much of the current one is used."""
-    _in_surroundings(app, lambda settings: _list(settings, as_json))
+    operate(app, lambda operator: _list(operator.at, as_json))
 
 
 @keys.command()
@@ -72,7 +67,7 @@ def rotate(
     if bool(tenants) == every:
         raise typer.BadParameter("name tenants, or say --all")
     chosen = None if every else tenants
-    sys.exit(_in_surroundings(app, lambda settings: _rotate(settings, chosen, refuse_old_backups, as_json)))
+    sys.exit(operate(app, lambda operator: _rotate(operator.at, chosen, refuse_old_backups, as_json)))
 
 
 @keys.command()
@@ -83,42 +78,7 @@ def destroy(
     app: App = Path(),
 ) -> None:
     """Destroy a tenant's keys for good: nothing of it decrypts any more, in the database or any backup of it."""
-    _in_surroundings(app, lambda settings: _destroy(settings, tenant, confirm))
-
-
-def _in_surroundings(path: Path, work: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
-    """Run it with the app's settings: in development on the embedded parts."""
-    from seawall.settings import load
-
-    with surroundings(load(path)):
-        return asyncio.run(work(load(path)))
-
-
-@asynccontextmanager
-async def _operator(settings: Settings) -> AsyncIterator[Operating]:
-    from seawall import secrets
-    from seawall.core.errors import Refused
-    from seawall.privacy import operating
-
-    given = secrets.include(settings)
-    if given.vault is None:
-        raise Refused(
-            "there is no vault: [secrets] address is not set",
-            why="the keys of tenants are wrapped by keys that never leave it",
-            fix="set SEAWALL_SECRETS__ADDRESS, ROLE and CREDENTIAL_FILE of the operator, docs/guide/secrets.md",
-        )
-    migrator, worker = urls(settings)
-    async with (
-        given.running(),
-        operating(
-            migrator,
-            worker,
-            given.vault.transit,
-            password=given.password,
-            models=models(settings),
-        ) as operator,
-    ):
-        yield operator
+    operate(app, lambda operator: _destroy(operator.at, tenant, confirm))
 
 
 _LIST = """
@@ -128,11 +88,10 @@ WHERE k.state <> 'retired' ORDER BY t.slug, k.version
 """
 
 
-async def _list(settings: Settings, as_json: bool) -> None:
+async def _list(operator: Operating, as_json: bool) -> None:
     from seawall.core.sealing import SEALS_MAX
 
-    async with _operator(settings) as operator:
-        rows = await operator.owner.fetch(_LIST)
+    rows = await operator.owner.fetch(_LIST)
     for row in rows:
         if as_json:
             typer.echo(json.dumps(dict(row), default=str))
@@ -146,7 +105,7 @@ async def _list(settings: Settings, as_json: bool) -> None:
         typer.echo("no tenant has keys yet: the first sealed value makes them")
 
 
-async def _rotate(settings: Settings, tenants: list[UUID] | None, refuse_old_backups: bool, as_json: bool) -> int:
+async def _rotate(operator: Operating, tenants: list[UUID] | None, refuse_old_backups: bool, as_json: bool) -> int:
     from seawall.privacy.operating import told, work_off
     from seawall.privacy.rotation import ask
 
@@ -158,29 +117,27 @@ async def _rotate(settings: Settings, tenants: list[UUID] | None, refuse_old_bac
             typer.echo("waiting for a batch that another worker has claimed, at most 30 s")
         await asyncio.sleep(WAIT_S)
 
-    async with _operator(settings) as operator:
-        begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups)
-        if not as_json:
-            typer.echo(f"{len(begun)} begun" if begun else "none to begin; going on with what is under way")
-        kept, given_up = await work_off(operator, say, wait)
+    begun = await ask(operator.owner, tenants, refuse_old_backups=refuse_old_backups, who=operator.who)
+    if not as_json:
+        typer.echo(f"{len(begun)} begun" if begun else "none to begin; going on with what is under way")
+    kept, given_up = await work_off(operator, say, wait)
     if given_up:
         typer.echo(f"{given_up} jobs were given up after too many attempts: look into seawall.jobs", err=True)
     return 1 if kept or given_up else 0
 
 
-async def _destroy(settings: Settings, tenant: UUID, confirm: str) -> None:
+async def _destroy(operator: Operating, tenant: UUID, confirm: str) -> None:
     from seawall.core.errors import Refused
     from seawall.privacy import rotation
 
-    async with _operator(settings) as operator:
-        slug = await operator.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", tenant)
-        if slug is not None and slug != confirm:
-            raise Refused(
-                f"{tenant} is not {confirm!r}",
-                why="destroying keys cannot be undone, so the tenant is named twice",
-                fix="`seawall keys list` shows ids and slugs; give the slug of the one you mean",
-            )
-        versions = await rotation.destroy(operator.owner, operator.transit, tenant)
+    slug = await operator.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", tenant)
+    if slug is not None and slug != confirm:
+        raise Refused(
+            f"{tenant} is not {confirm!r}",
+            why="destroying keys cannot be undone, so the tenant is named twice",
+            fix="`seawall keys list` shows ids and slugs; give the slug of the one you mean",
+        )
+    versions = await rotation.destroy(operator.owner, operator.transit, tenant, who=operator.who)
     typer.echo(f"{confirm}: {versions} live versions destroyed, and the vault's key of this tenant")
     typer.echo("Nothing of it decrypts any more: rows, backups and WAL of the database, files of replicas.")
     typer.echo("What may still hold its key: snapshots and backups of the *vault's* storage. Delete those that are")

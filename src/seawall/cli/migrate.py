@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from seawall.cli.password import with_password
+
 
 def migrate(
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The app's folder.", show_default="here")] = Path(),
@@ -21,7 +23,8 @@ def migrate(
 ) -> None:
     """Upgrade Seawall's schema and the app's, then raise row-level security around every table.
 
-    Needs SEAWALL_DATABASE__MIGRATOR_URL. `seawall dev` does this by itself.
+    Needs SEAWALL_DATABASE__MIGRATOR_URL, without a password when the operator gets it from the vault. `seawall dev`
+    does this by itself.
     """
     from seawall.core.errors import Refused
     from seawall.settings import load
@@ -43,6 +46,10 @@ def migrate(
     if settings.app.models:
         sys.path.insert(0, str(settings.root))
         importlib.import_module(settings.app.models)
-    url = settings.database.migrator_url.get_secret_value()
-    asyncio.run(run(url, AppTables(settings.root / "migrations", Tenanted.metadata)))
+
+    async def upgrade(given: str) -> None:
+        url = await with_password(settings, given)
+        await run(url, AppTables(settings.root / "migrations", Tenanted.metadata))
+
+    asyncio.run(upgrade(settings.database.migrator_url.get_secret_value()))
     typer.echo("up to date; every table walled")

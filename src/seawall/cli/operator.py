@@ -19,11 +19,9 @@ from seawall.cli.surroundings import surroundings
 if TYPE_CHECKING:
     import asyncpg
 
-    from seawall.core.vault import Transit, Vault
+    from seawall.privacy import Operating
     from seawall.settings import Settings
     from seawall.store.jobs import Jobs
-
-STATEMENT_TIMEOUT_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -31,30 +29,22 @@ class Operator:
     """The operator at work."""
 
     settings: Settings
-    owner: asyncpg.Connection
-    """As the owner of Seawall's schema."""
-    jobs: Jobs
-    """Of the worker's role; their transactions open sealed columns."""
-    models: list[type[Any]]
-    """Those with sealed columns, by name."""
-    vault: Vault | None
+    at: Operating
 
     @property
-    def transit(self) -> Transit:
-        """The keys that wrap tenants' keys.
+    def owner(self) -> asyncpg.Connection:
+        """As the owner of Seawall's schema."""
+        return self.at.owner
 
-        Raises:
-            Refused: there is no vault.
-        """
-        from seawall.core.errors import Refused
+    @property
+    def jobs(self) -> Jobs:
+        """Of the worker's role."""
+        return self.at.jobs
 
-        if self.vault is None:
-            raise Refused(
-                "there is no vault: [secrets] address is not set",
-                why="the keys of tenants are wrapped by keys that never leave it",
-                fix="set SEAWALL_SECRETS__ADDRESS, ROLE and CREDENTIAL_FILE of the operator, docs/guide/secrets.md",
-            )
-        return self.vault.transit
+    @property
+    def models(self) -> list[type[Any]]:
+        """Those with sealed columns."""
+        return self.at.models
 
 
 def operate(path: Path, work: Callable[[Operator], Awaitable[Any]]) -> Any:
@@ -75,51 +65,23 @@ def operate(path: Path, work: Callable[[Operator], Awaitable[Any]]) -> Any:
 
 @contextlib.asynccontextmanager
 async def _at_work(settings: Settings) -> AsyncIterator[Operator]:
-    from seawall import secrets
-    from seawall.privacy import keyring
-    from seawall.store.jobs import Jobs
-    from seawall.store.pool import Pool
-    from seawall.store.roles import MIGRATOR, WORKER
-    from seawall.tenancy.lifecycle import as_operator
+    from seawall import privacy, secrets
 
     given = secrets.include(settings)
-    migrator, worker = urls(settings)
-    password = given.password(WORKER)
-    async with contextlib.AsyncExitStack() as stack:
-        if given.vault is not None:
-            await stack.enter_async_context(given.running())
-        owner = await stack.enter_async_context(as_operator(migrator, given.password(MIGRATOR)))
-        pool = Pool(worker, size=2, statement_timeout_ms=STATEMENT_TIMEOUT_MS, password=password)
-        stack.push_async_callback(pool.close)
-        if given.vault is not None:
-            ring = keyring(worker, given.vault.transit, password=password, listening=False)
-            pool.keyring = await stack.enter_async_context(ring)
-        yield Operator(settings, owner, Jobs(pool), models(settings), given.vault)
+    transit = given.vault.transit if given.vault is not None else None
+    async with given.running() if given.vault is not None else contextlib.nullcontext():
+        who = await given.vault.identity() if given.vault is not None else ""
+        async with privacy.operating(
+            settings.database, transit, who=who, password=given.password, models=_models(settings)
+        ) as at:
+            yield Operator(settings, at)
 
 
-def urls(settings: Settings) -> tuple[str, str]:
-    """The migrator's and the worker's.
-
-    Raises:
-        Refused: one of them is not set.
-    """
-    from seawall.core.errors import Refused
-
-    database = settings.database
-    if database.migrator_url is None or database.worker_url is None:
-        raise Refused(
-            "the migrator's or the worker's URL is not set",
-            why="the migrator asks for work on a tenant, a worker does it, and the app's own role can do neither",
-            fix="set SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL",
-        )
-    return database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
-
-
-def models(settings: Settings) -> list[type[Any]]:
-    """The app's models with sealed columns, by name."""
+def _models(settings: Settings) -> set[type[Any]]:
+    """The app's models with sealed columns."""
     from seawall.store.sealed import sealed_models
 
     if settings.app.models:
         sys.path.insert(0, str(settings.root.resolve()))
         importlib.import_module(settings.app.models)
-    return sorted(sealed_models, key=lambda model: model.__name__)
+    return set(sealed_models)

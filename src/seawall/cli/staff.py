@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seawall.cli.password import with_password
+
 if TYPE_CHECKING:
     from seawall.settings import Settings
 
@@ -109,7 +111,7 @@ def _migrator_url(settings: Settings) -> Iterator[str]:
     from seawall.store.roles import MIGRATOR
 
     if settings.database.migrator_url is not None:
-        yield settings.database.migrator_url.get_secret_value()
+        yield asyncio.run(with_password(settings, settings.database.migrator_url.get_secret_value()))
         return
     if settings.production or not (settings.state_directory / "postgres").is_dir():
         raise Refused(

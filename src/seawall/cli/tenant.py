@@ -116,10 +116,10 @@ def erase(
         from seawall.privacy import rotation
 
         async def shred(tenant_id: UUID) -> None:
-            await rotation.destroy(operator.owner, operator.transit, tenant_id)
+            await rotation.destroy(operator.owner, operator.at.transit, tenant_id, who=operator.at.who)
 
         # an app that seals nothing may have no vault, and then has no keys to destroy
-        destroy = (shred,) if operator.models or operator.vault is not None else ()
+        destroy = (shred,) if operator.models or operator.at.keys is not None else ()
         await Erasure(operator.owner, operator.jobs, one, grace, destroy=destroy, say=_say).run()
 
     operate(app, _on(name, work))

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from seawall.secrets import VaultClient
+
+T = TypeVar("T")
 
 SECRET_MAX_CHARS = 65_536
 
 EPILOG = """\b
 Examples:
   seawall vault policy app | bao policy write shop-app -
+  seawall vault init                  once: the app's first master secret
   seawall vault put provider-work < client-secret.txt
   openssl rand -base64 32 | tee reports.secret | seawall vault put client-reports
   pass show shop/work | seawall vault put provider-work"""
@@ -49,6 +56,29 @@ def policy(
 
 
 @application.command()
+def init(
+    *, path: Annotated[Path, typer.Option("--app", help="The app's folder.", show_default="here")] = Path()
+) -> None:
+    """Make the app's master secret, as the operator, unless there is one: second factors and keys are sealed with it.
+
+    Later ones come by `seawall rotate master`.
+    """
+    from seawall.secrets.master import MASTER, new_master
+
+    async def write(vault: VaultClient) -> bool:
+        if await vault.versions(MASTER):
+            return False
+        try:
+            await vault.write(MASTER, new_master(), expected=0)
+        except ValueError:  # two at once
+            return False
+        return True
+
+    made = _at_the_vault(path, write)
+    typer.echo("the app has a master secret" if made else "there is a master secret already; nothing was changed")
+
+
+@application.command()
 def put(
     name: Annotated[
         str, typer.Argument(help="provider-<name>: ours at a provider. client-<id>: an API client's here.")
@@ -60,13 +90,10 @@ def put(
 
     Never as an argument: those are in the shell's history and in the list of processes.
     """
-    from seawall.cli.surroundings import surroundings
     from seawall.core.errors import Refused
     from seawall.identity.clients.registry import SECRET_LENGTH_MIN
-    from seawall.secrets import CLIENT
-    from seawall.settings import load
+    from seawall.secrets import CLIENT, GIVEN
 
-    settings = load(path)
     value = sys.stdin.read(SECRET_MAX_CHARS + 1).strip("\r\n")
     if not value or len(value) > SECRET_MAX_CHARS:
         raise Refused(
@@ -80,27 +107,34 @@ def put(
             why="whoever guesses it is the client",
             fix=f"openssl rand -base64 32 | seawall vault put {name}",
         )
-    with surroundings(settings, passwords=False):
-        version = asyncio.run(_put(path, name, value))
+    version = _at_the_vault(path, lambda vault: vault.write(name, {GIVEN: value}))
     typer.echo(f"{name}: version {version}")
 
 
-async def _put(path: Path, name: str, value: str) -> int:
+def _at_the_vault(path: Path, work: Callable[[VaultClient], Awaitable[T]]) -> T:
+    """Do some work as the operator, who alone may write there."""
+    from seawall.cli.surroundings import surroundings
     from seawall.core.errors import Refused
     from seawall.core.vault import VaultUnavailable
-    from seawall.secrets import GIVEN, include
+    from seawall.secrets import include
     from seawall.settings import load
 
-    vault = include(load(path)).vault
-    if vault is None:
-        raise Refused("there is no vault", why="it would keep the secret", fix="set [secrets] address")
-    try:
-        return await vault.write(name, {GIVEN: value})
-    except (VaultUnavailable, ValueError) as error:
-        raise Refused(
-            f"the vault does not take it: {error}",
-            why="only the operator writes secrets; the app reads them",
-            fix="check the name, the vault and the operator's role and credential file",
-        ) from None
-    finally:
-        await vault.close()
+    async def done() -> T:
+        settings = load(path)
+        # without an address there is no vault, and nothing that must not be there either
+        vault = include(settings).vault if settings.secrets.address else None
+        if vault is None:
+            raise Refused("there is no vault", why="it would keep the secret", fix="set [secrets] address")
+        try:
+            return await work(vault)
+        except (VaultUnavailable, ValueError) as error:
+            raise Refused(
+                f"the vault does not take it: {error}",
+                why="only the operator writes secrets; the app reads them",
+                fix="check the name, the vault and the operator's role and credential file",
+            ) from None
+        finally:
+            await vault.close()
+
+    with surroundings(load(path), passwords=False):
+        return asyncio.run(done())

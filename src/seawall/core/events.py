@@ -223,20 +223,26 @@ class TenantChange(Event):
 
 
 class SubjectCopy(Event):
-    """A copy of everything about a person was given out, to themself or by an operator."""
+    """A copy of everything about a person was given out: to themself, or by an `operator` who has a `ticket` for it."""
 
     kind = "privacy.copy"
     user_id: str
     rows: int
+    operator: str = ""
+    ticket: str = ""
 
 
 class Erasure(Event):
-    """A person was erased in a tenant. `gone` says that they belong to no other, so that their account is nobody's."""
+    """A person was erased in a tenant, by themself or by an `operator` who has a `ticket` for it. `gone` says that they
+    belong to no other, so that their account is nobody's.
+    """
 
     kind = "privacy.erasure"
     user_id: str
     rows: int
     gone: bool
+    operator: str = ""
+    ticket: str = ""
 
 
 class LostReads(Event):
@@ -248,12 +254,33 @@ class LostReads(Event):
 
 
 class TenantKeyChange(Event):
-    """A tenant's keys changed. `version` is the data key's, or the key-encryption key's for `rewrapped`."""
+    """A tenant's keys changed. `version` is the data key's, or the key-encryption key's for `rewrapped`.
+
+    `asked` is an operator's order to rotate. `destroyed` is committed with the change in the database, `shredded` right
+    after the vault has deleted the key, so a destruction that was cut short shows as the one without the other.
+    """
 
     kind = "privacy.tenant-key"
     tenant: str
-    change: Literal["created", "rotated", "rewrapped", "retired", "destroyed"]
+    change: Literal["asked", "created", "rotated", "rewrapped", "retired", "destroyed", "shredded"]
     version: int = 0
+    operator: str = ""
+
+
+class SecretRotation(Event):
+    """A secret of the app is renewed. Versions of it, never values; `operator` is who the vault says they are.
+
+    `begun` (or `resumed`, after one that was killed) is written before anything changes and `finished` after the old
+    one is refused, so a rotation that was cut short shows as the one without the other. `made` is a key that the app
+    renewed by itself, in the transaction that did it.
+    """
+
+    kind = "secrets.rotation"
+    what: str
+    step: Literal["begun", "resumed", "finished", "made"]
+    before: int = 0
+    after: int = 0
+    operator: str = ""
 
 
 class Resealed(Event):

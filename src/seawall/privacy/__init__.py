@@ -11,13 +11,14 @@ from fastapi import FastAPI
 
 from seawall.privacy.boot import check_columns, check_models
 from seawall.privacy.keyring import keyring
-from seawall.privacy.operating import TenantKeysRotator, operating
+from seawall.privacy.operating import Operating, TenantKeysRotator, operating
 from seawall.privacy.pages import PrivacyRoutes
 from seawall.privacy.pseudonyms import pseudonym, subject_of
 from seawall.privacy.ring import Ring
 
 __all__ = [
     "TEMPLATES",
+    "Operating",
     "Ring",
     "TenantKeysRotator",
     "check_columns",

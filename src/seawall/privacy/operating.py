@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,61 +14,93 @@ from seawall.core.errors import Refused
 from seawall.core.vault import Transit
 from seawall.privacy.keyring import keyring
 from seawall.privacy.rotation import Rotation, Step, ask, unfinished
-from seawall.store.address import asyncpg_url, sqlalchemy_url, user_of
+from seawall.settings import DatabaseSection
+from seawall.store.address import user_of
 from seawall.store.jobs import Jobs
+from seawall.store.operator import as_operator
 from seawall.store.pool import PasswordSource, Pool
-from seawall.store.roles import OWNER
 
-CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_MS = 60_000
 
 
 @dataclass(frozen=True)
 class Operating:
-    """`owner` is a connection that became the owner of the database; `transit` the vault's, as the operator."""
+    """What every operator's command, and `seawall rotate`, works with."""
 
-    owner: Any
-    transit: Transit
-    rotation: Rotation
+    owner: asyncpg.Connection
+    """As the owner of Seawall's schema."""
+    jobs: Jobs
+    """Of the worker's role; their transactions open sealed columns."""
+    models: list[type[Any]]
+    """Those with sealed columns, by name."""
+    keys: Transit | None = None
+    """The vault's, as the operator; None where there is no vault."""
+    who: str = ""
+    """For the audit log: the vault's id of the operator, else the database's role."""
+
+    @property
+    def transit(self) -> Transit:
+        """The keys that wrap tenants' keys.
+
+        Raises:
+            Refused: there is no vault.
+        """
+        if self.keys is None:
+            raise Refused(
+                "there is no vault: [secrets] address is not set",
+                why="the keys of tenants are wrapped by keys that never leave it",
+                fix="set SEAWALL_SECRETS__ADDRESS, ROLE and CREDENTIAL_FILE of the operator, docs/guide/secrets.md",
+            )
+        return self.keys
+
+    @property
+    def rotation(self) -> Rotation:
+        """Renews tenants' keys, job by job."""
+        return Rotation(self.jobs, self.transit, self.models)
 
 
 @asynccontextmanager
 async def operating(
-    migrator_url: str,
-    worker_url: str,
-    transit: Transit,
+    database: DatabaseSection,
+    transit: Transit | None,
     *,
+    who: str = "",
     password: Callable[[str], PasswordSource | None],
     models: Iterable[type[Any]],
 ) -> AsyncIterator[Operating]:
-    """Connect as the migrator, who asks for rotations, and as the worker, who does them.
+    """Connect as the migrator, who asks for work, and as the worker, who does it.
 
     Args:
+        database: with the URLs of both.
+        transit: the vault's, as the operator.
+        who: as whom that is.
         password: for a role, where its password comes from when its URL has none.
         models: those with sealed columns.
 
     Raises:
-        Refused: the database does not let the migrator in.
+        Refused: a URL is not set, or the database does not let the migrator in.
     """
-    source = password(user_of(migrator_url)) if sqlalchemy_url(migrator_url).password is None else None
-    given = {} if source is None else {"password": source}
-    try:
-        owner = await asyncpg.connect(asyncpg_url(migrator_url), timeout=CONNECT_TIMEOUT_S, **given)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+    migrator, worker = _urls(database)
+    source = password(user_of(worker))
+    async with AsyncExitStack() as stack:
+        owner = await stack.enter_async_context(as_operator(migrator, password(user_of(migrator))))
+        pool = Pool(worker, size=2, statement_timeout_ms=STATEMENT_TIMEOUT_MS, password=source)
+        stack.push_async_callback(pool.close)
+        if transit is not None:
+            ring = keyring(worker, transit, password=source, listening=False)
+            pool.keyring = await stack.enter_async_context(ring)
+        sealed = sorted(models, key=lambda model: model.__name__)
+        yield Operating(owner, Jobs(pool), sealed, transit, who or user_of(migrator))
+
+
+def _urls(database: DatabaseSection) -> tuple[str, str]:
+    if database.migrator_url is None or database.worker_url is None:
         raise Refused(
-            f"PostgreSQL does not let the migrator in: {type(error).__name__}",
-            why="only who may become the owner of the database may change keys",
-            fix="check the server and SEAWALL_DATABASE__MIGRATOR_URL",
-        ) from None
-    worker = password(user_of(worker_url))
-    pool = Pool(worker_url, size=2, statement_timeout_ms=STATEMENT_TIMEOUT_MS, password=worker)
-    try:
-        await owner.execute(f"SET ROLE {OWNER}")
-        async with keyring(worker_url, transit, password=worker, listening=False) as pool.keyring:
-            yield Operating(owner, transit, Rotation(Jobs(pool), transit, models))
-    finally:
-        await pool.close()
-        await owner.close()
+            "the migrator's or the worker's URL is not set",
+            why="the migrator asks for work on a tenant, a worker does it, and the app's own role can do neither",
+            fix="set SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL",
+        )
+    return database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
 
 
 class TenantKeysRotator:
@@ -81,7 +113,7 @@ class TenantKeysRotator:
     name = "tenant-keys"
     what = "seals tenants' personal columns; every tenant's own keys, one after another"
 
-    def __init__(self, opened: Callable[[], Any]) -> None:
+    def __init__(self, opened: Callable[[], AbstractAsyncContextManager[Operating]]) -> None:
         self._opened = opened
 
     async def newest(self) -> int:
@@ -93,7 +125,7 @@ class TenantKeysRotator:
         newest = await self.newest()
         if newest <= seen:
             async with self._opened() as operator:
-                await ask(operator.owner, None)
+                await ask(operator.owner, None, who=operator.who)
         return newest
 
     async def adopt(self, version: int, progress: Callable[[str], None]) -> None:

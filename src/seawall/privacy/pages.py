@@ -7,7 +7,7 @@ needs a second factor approved for exactly that.
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import asyncpg
 import orjson
@@ -20,7 +20,7 @@ from seawall.core.errors import Conflict
 from seawall.core.events import Erasure, Grant, SubjectCopy
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent, Resume
-from seawall.privacy.subjects import Holding, copy_of, erase_in, personal_map
+from seawall.privacy.subjects import Holding, as_document, copy_of, erase_in, personal_map
 from seawall.store.lease import Lease
 
 HERE = "/privacy/me"
@@ -52,7 +52,7 @@ class PrivacyRoutes:
         rows = sum(map(len, tables.values()))
         passage.events.append(SubjectCopy(user_id=str(principal.user_id), rows=rows, trace_id=passage.trace_id))
         return Response(
-            orjson.dumps({**about, "data": tables}, option=orjson.OPT_INDENT_2, default=_json),
+            as_document(about, tables),
             media_type="application/json",
             headers={"Content-Disposition": f'attachment; filename="{FILE}"'},
         )
@@ -106,8 +106,3 @@ async def _lease(request: Request) -> Lease:
     transaction = await passage_of(request).begin()
     assert isinstance(transaction, Lease)  # noqa: S101 - the runtime has no other kind
     return transaction
-
-
-def _json(value: Any) -> Any:
-    # asyncpg has a UUID of its own
-    return value.hex() if isinstance(value, bytes) else str(value)

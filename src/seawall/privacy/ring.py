@@ -208,8 +208,6 @@ class Ring:
         states = {row["state"] for row in rows}
         if "destroyed" in states:
             raise KeyDestroyed()
-        if "suspended" in states:
-            raise VaultUnavailable()
         live = [row for row in rows if row["wrapped"] is not None]
         current = next((row["version"] for row in live if row["state"] == "current"), None)
         try:

@@ -62,13 +62,20 @@ class Step:
     version: int = 0
 
 
-async def ask(owner: Any, tenants: Iterable[UUID] | None, *, refuse_old_backups: bool = False) -> list[UUID]:
+async def ask(
+    owner: Any, tenants: Iterable[UUID] | None, *, refuse_old_backups: bool = False, who: str = ""
+) -> list[UUID]:
     """Ask for the rotation of these tenants' keys (None: of all). `owner` is a connection that became the owner.
 
-    A rotation that is under way is gone on with, not begun again. Gives the tenants for which one was begun.
+    A rotation that is under way is gone on with, not begun again. Gives the tenants for which one was begun; each has
+    it in its log, with `who` asked.
     """
     payload = '{"refuse_old_backups": true}' if refuse_old_backups else "{}"
-    rows = await owner.fetch(_ASK, None if tenants is None else list(tenants), payload)
+    async with owner.transaction():
+        rows = await owner.fetch(_ASK, None if tenants is None else list(tenants), payload)
+        for tenant_id in [row["tenant_id"] for row in rows]:
+            asked = TenantKeyChange(tenant=str(tenant_id), change="asked", operator=who)
+            await audit.append_as(owner, [asked], tenant_id=tenant_id)
     return [row["tenant_id"] for row in rows]
 
 
@@ -263,7 +270,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-async def destroy(owner: Any, transit: Transit, tenant_id: UUID) -> int:
+async def destroy(owner: Any, transit: Transit, tenant_id: UUID, *, who: str = "") -> int:
     """Crypto-shredding: nothing of this tenant decrypts any more, here, in backups of the database or in its WAL.
 
     First the database, which every process hears of, then the vault; run again, it finishes what was interrupted.
@@ -271,6 +278,7 @@ async def destroy(owner: Any, transit: Transit, tenant_id: UUID) -> int:
 
     Args:
         owner: a connection that became the owner.
+        who: the operator, for the audit log.
 
     Raises:
         Refused: there is no such tenant. VaultUnavailable: the database refuses the keys already, but the vault still
@@ -284,7 +292,9 @@ async def destroy(owner: Any, transit: Transit, tenant_id: UUID) -> int:
         )
     async with owner.transaction():
         destroyed: int = await owner.fetchval("SELECT seawall.destroy_tenant_keys($1)", tenant_id)
-        event = TenantKeyChange(tenant=str(tenant_id), change="destroyed", version=destroyed)
+        event = TenantKeyChange(tenant=str(tenant_id), change="destroyed", version=destroyed, operator=who)
         await audit.append_as(owner, [event], tenant_id=tenant_id)
     await transit.destroy(kek_name(tenant_id))
+    shredded = TenantKeyChange(tenant=str(tenant_id), change="shredded", operator=who)
+    await audit.append_as(owner, [shredded], tenant_id=tenant_id)
     return destroyed

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import orjson
 import sqlalchemy as sa
 
 from seawall.core.errors import Refused
@@ -80,6 +81,16 @@ async def copy_of(lease: Lease, person: UUID, holdings: Iterable[Holding]) -> di
             {key: getattr(row, key) for key in keys if not key.endswith("_blind")} for row in rows
         ]
     return copied
+
+
+def as_document(about: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> bytes:
+    """A person's copy as JSON: what Seawall knows `about` them, and the app's `tables` under `data`."""
+    return orjson.dumps({**about, "data": tables}, option=orjson.OPT_INDENT_2, default=_json)
+
+
+def _json(value: Any) -> Any:
+    # asyncpg has a UUID of its own
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 async def erase_in(lease: Lease, person: UUID, holdings: Iterable[Holding]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import hvac.exceptions
 
 from seawall.core.vault import Secret
-from seawall.secrets.connection import Connection
+from seawall.secrets.connection import Connection, VaultForbids
 from seawall.secrets.transit import VaultTransit, _named
 
 
@@ -48,6 +48,16 @@ class VaultClient:
     @property
     def transit(self) -> VaultTransit:
         return self._transit
+
+    async def identity(self) -> str:
+        """As whom we are signed in: the vault's own id of an operator or an app (its *entity*), which says nothing to
+        anybody without the vault. Empty for a token that belongs to none.
+        """
+        try:
+            answer: Any = await self.connection.call(lambda client: client.auth.token.lookup_self())
+        except VaultForbids:  # a role without the vault's default policy
+            return ""
+        return str(answer["data"].get("entity_id") or "")
 
     async def read(self, name: str, *, version: int | None = None) -> Secret | None:
         """A secret's newest version, or the one asked for; None when it is not there or was retired."""

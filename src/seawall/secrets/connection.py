@@ -109,6 +109,9 @@ class Connection:
         except (hvac.exceptions.InvalidRequest, hvac.exceptions.InvalidPath):
             self._silent_until = 0.0
             raise
+        except VaultForbids:
+            self._silent_until = 0.0
+            raise
         except (hvac.exceptions.Forbidden, hvac.exceptions.Unauthorized):
             self._silent_until = 0.0
             raise VaultForbids("The vault does not let this app do that.") from None
@@ -132,9 +135,16 @@ class Connection:
         with self._signing_in:
             if self._grant is None or time.monotonic() > self._granted_at + self._grant.lifetime_s:
                 self._client.token = ""  # hvac would send the old one along
-                self._take(self._login(self._client))
+                self._take(self._sign_in(self._client))
             assert self._grant is not None  # noqa: S101 - for the type checker
             return self._grant
+
+    def _sign_in(self, client: hvac.Client) -> Grant:
+        try:
+            return self._login(client)
+        except (hvac.exceptions.InvalidRequest, hvac.exceptions.InvalidPath):
+            # a 400 of the sign-in, not of what the caller asked for: they would take it for an answer
+            raise VaultForbids("The vault does not know this identity.") from None
 
     def _take(self, grant: Grant) -> None:
         self._grant, self._granted_at = grant, time.monotonic()
@@ -196,4 +206,4 @@ class Connection:
                 if lifetime_s > grant.lifetime_s * RENEW_AT:
                     self._take(Grant(grant.token, lifetime_s, renewable=bool(renewed["renewable"])))
                     return
-            self._take(self._login(client))
+            self._take(self._sign_in(client))

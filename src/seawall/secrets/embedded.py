@@ -4,15 +4,13 @@ Why TLS on loopback: the port is free again whenever the server is down, and who
 be handed our token. The client trusts one certificate, whose key never leaves the vault's folder.
 
 Its unseal key and root token lie beside its data in a file of mode 0600: that is what makes it a development vault, and
-why it refuses production. Every user of the server holds a shared `flock`; the last one to leave stops it, and the
-kernel releases the lock of a killed process.
+why it refuses production. The last of its holders to leave, or to be killed, stops it (`store.holders`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import importlib.util
 import ipaddress
 import os
@@ -24,7 +22,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 import requests
@@ -34,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from seawall.core.errors import Refused
+from seawall.store.holders import Holders
 from seawall.store.private import write_private
 
 START_TIMEOUT_S = 60.0
@@ -91,7 +90,7 @@ class EmbeddedVault:
             )
         self.home = home.resolve()
         self.ca_file = self.home / "ca.pem"
-        self._held: IO[bytes] | None = None
+        self._holders = Holders(self.home, f"{__name__}:{stop_abandoned.__name__}")
 
     @property
     def address(self) -> str:
@@ -130,28 +129,16 @@ class EmbeddedVault:
             Refused: it does not start; the message carries the end of its log.
         """
         self._claim()
-        self._held = (self.home / "users.lock").open("ab")
-        with (self.home / "start.lock").open("ab") as starting:
-            fcntl.flock(starting, fcntl.LOCK_EX)
-            fcntl.flock(self._held, fcntl.LOCK_SH)
-            if not self.running():
-                self._launch()
-            self.unseal()
+        self._holders.join(self._ensure)
 
     def leave(self) -> None:
         """Stop using the server; the last one out stops it."""
-        if self._held is None:
-            return
-        with (self.home / "start.lock").open("ab") as starting:
-            fcntl.flock(starting, fcntl.LOCK_EX)
-            try:
-                fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass  # somebody else still uses it
-            else:
-                self._stop()
-            self._held.close()
-            self._held = None
+        self._holders.leave(self.stop)
+
+    def _ensure(self) -> None:
+        if not self.running():
+            self._launch()
+        self.unseal()
 
     def unseal(self) -> None:
         """Initialise it if it is new, unseal it if it is sealed, and wait until it leads."""
@@ -256,7 +243,8 @@ class EmbeddedVault:
         except FileNotFoundError:
             return _listed(place.pid, self.home) if not Path("/proc/self").exists() else False
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Stop the server, whoever uses it."""
         place = self._place()
         if place is None or not self.running():
             return
@@ -340,6 +328,11 @@ class EmbeddedVault:
         )
         write_private(key_file, private)
         write_private(self.ca_file, certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def stop_abandoned(home: str) -> None:
+    """For the watcher: everybody who used the server in `home` was killed."""
+    EmbeddedVault(Path(home)).stop()
 
 
 def _binary() -> Path:

@@ -84,7 +84,7 @@ class VaultMaster:
             raise Refused(
                 f"the vault has no secret {MASTER!r} for this app",
                 why="second factors and keys are sealed with it",
-                fix="run `seawall rotate master` once, as the operator",
+                fix="run `seawall vault init` once, as the operator",
             )
 
     async def refresh(self) -> None:

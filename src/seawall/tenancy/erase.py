@@ -42,7 +42,7 @@ class Erasure:
     """One erasure on its way.
 
     Args:
-        owner: as `lifecycle.as_operator` gives it.
+        owner: as `store.operator.as_operator` gives it.
         jobs: of the worker's role.
         grace_s: how long a statement that began before the suspension may still run: the app's statement timeout.
         destroy: see `Destroy`.

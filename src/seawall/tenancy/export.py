@@ -64,7 +64,7 @@ class Export:
     """One export.
 
     Args:
-        owner: as `lifecycle.as_operator` gives it.
+        owner: as `store.operator.as_operator` gives it.
         jobs: of the worker's role.
         rows: how a table is read; what seals columns brings one that opens them.
         say: gets one line for each table.

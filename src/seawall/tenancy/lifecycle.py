@@ -1,13 +1,11 @@
 """A tenant's life as its operator sees it: listed, suspended, resumed. Export and erasure are beside this file.
 
-All of it runs as `seawall_migrator`, which may become the owner of Seawall's schema; the app's own roles cannot reach
-it. Every step leaves an event in the tenant's log, in the transaction that takes it.
+All of it runs as the owner of Seawall's schema (`store.operator`); the app's own roles cannot reach it. Every step
+leaves an event in the tenant's log, in the transaction that takes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -18,10 +16,7 @@ import asyncpg
 from seawall.audit import append_as
 from seawall.core.errors import Refused
 from seawall.core.events import TenantChange
-from seawall.store.pool import PasswordSource
-from seawall.store.roles import OWNER
 
-CONNECT_TIMEOUT_S = 10
 Change = Literal["suspended", "resumed", "exported", "erasing", "erased"]
 
 
@@ -39,38 +34,6 @@ class Tenant:
     def state(self) -> str:
         """`live`, `suspended` or `erasing`."""
         return "erasing" if self.erasing_at else "suspended" if self.suspended_at else "live"
-
-
-@asynccontextmanager
-async def as_operator(migrator_url: str, password: PasswordSource | None = None) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is the owner of Seawall's schema, by the one role that may become it.
-
-    Args:
-        password: where that role's password comes from when the URL holds none.
-
-    Raises:
-        Refused: the server does not answer, or the role may not.
-    """
-    try:
-        connection = await asyncpg.connect(migrator_url, password=password, timeout=CONNECT_TIMEOUT_S)
-    except (OSError, asyncpg.PostgresError) as error:
-        raise Refused(
-            f"PostgreSQL does not let the operator in: {type(error).__name__}",
-            why="tenants are suspended and erased by the migrator's role, which the running app does not have",
-            fix="check SEAWALL_DATABASE__MIGRATOR_URL",
-        ) from None
-    try:
-        try:
-            await connection.execute(f"SET ROLE {OWNER}")
-        except asyncpg.InsufficientPrivilegeError:
-            raise Refused(
-                "this role may not become the owner of Seawall's schema",
-                why="an app's own role must not be able to end a tenant",
-                fix="set SEAWALL_DATABASE__MIGRATOR_URL to the role seawall_migrator",
-            ) from None
-        yield connection
-    finally:
-        await connection.close(timeout=5)
 
 
 _COLUMNS = "id, slug, name, suspended_at, erasing_at"

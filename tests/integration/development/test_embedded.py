@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import subprocess
@@ -62,6 +63,51 @@ async def test_a_killed_user_does_not_keep_the_server_up(tmp_path: Path) -> None
         await _reach(server)
     with pytest.raises((OSError, asyncpg.PostgresError)):
         await _reach(server)
+
+
+@pytest.mark.parametrize("kind", ["seawall.store.embedded:EmbeddedServer", "seawall.secrets.embedded:EmbeddedVault"])
+def test_when_all_who_use_it_are_killed_the_server_ends_by_itself(tmp_path: Path, kind: str) -> None:
+    """Nobody of them could stop it; nobody starts another one who would."""
+    module, _, name = kind.partition(":")
+    code = HOLDER.replace("seawall.store.embedded", module).replace("EmbeddedServer", name)
+    # PostgreSQL's is elsewhere when we are root and its user cannot reach this one
+    home = getattr(importlib.import_module(module), name)(tmp_path / "server").home
+    holders = [
+        subprocess.Popen([sys.executable, "-c", code, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for holder in holders:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"up\n"
+    servers = processes(home)
+    assert len([words for words in servers if "watcher.py" in words]) == 1, servers
+    assert len(servers) >= 2, "the server, and its watcher"
+    holders[0].kill()
+    holders[0].wait()
+    time.sleep(2.5)
+    assert processes(home).keys() >= {words for words in servers if "watcher.py" not in words}, "one of them lives"
+    holders[1].kill()
+    holders[1].wait()
+    deadline = time.monotonic() + 20
+    while processes(home) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes(home) == {}
+    again = subprocess.run([sys.executable, "-c", code, str(home)], stdin=subprocess.DEVNULL, capture_output=True)
+    assert (again.returncode, again.stdout) == (0, b"up\n"), "and it starts again, on the same data"
+    assert processes(home) == {}, "who leaves by itself leaves nobody behind"
+
+
+def processes(home: Path) -> dict[str, int]:
+    """Command lines that name this folder, except its holders', and their processes."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has just ended
+        if str(home) in words and "HOLDER" not in words and "sys.stdin.read()" not in words:
+            found[words] = int(place.parent.name)
+    return found
 
 
 async def test_a_scratch_database_of_a_dead_process_is_swept(embedded_directory: Path) -> None:

@@ -186,7 +186,15 @@ async def test_shredding_reaches_backups_and_stays(inn: Hotel, place: ScratchVau
     backup = await inn.scratch.owner.fetch(KEYS, inn.alpha.tenant_id)
     async with owner_of(inn) as owner:
         await destroy(owner, place.operator.transit, inn.alpha.tenant_id)
-        await destroy(owner, place.operator.transit, inn.alpha.tenant_id)  # again is no error
+        await destroy(owner, place.operator.transit, inn.alpha.tenant_id, who="ops")  # again is no error
+    told = await inn.scratch.owner.fetch(
+        "SELECT body ->> 'change' AS change, body ->> 'operator' AS who FROM seawall.audit_events"
+        " WHERE kind = 'privacy.tenant-key' AND tenant_id = $1 ORDER BY id",
+        inn.alpha.tenant_id,
+    )
+    changes = ["created", "destroyed", "shredded", "destroyed", "shredded"]
+    assert [row["change"] for row in told] == changes
+    assert told[-1]["who"] == told[-2]["who"] == "ops"
     inn.ring.revoke_all()
     with pytest.raises(KeyDestroyed):
         await name_of(inn, guest)

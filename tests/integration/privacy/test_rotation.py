@@ -49,8 +49,8 @@ async def test_rotation_under_load_loses_nothing_and_retires_the_old_key(inn: Ho
     loads = [asyncio.create_task(load(n)) for n in range(3)]
     async with owner_of(inn) as owner, rotation_of(inn, place) as rotation:
         for version in (2, 3):
-            assert await ask(owner, [inn.alpha.tenant_id]) == [inn.alpha.tenant_id]
-            assert await ask(owner, None) == []  # it is under way
+            assert await ask(owner, [inn.alpha.tenant_id], who="ops") == [inn.alpha.tenant_id]
+            assert await ask(owner, None, who="ops") == []  # it is under way
             steps = await all_steps(rotation)
             did = [step.did for step in steps]
             assert (did[0], did[-1], set(did[1:-1])) == ("rotated", "retired", {"resealed"}), steps
@@ -62,6 +62,12 @@ async def test_rotation_under_load_loses_nothing_and_retires_the_old_key(inn: Ho
     done.set()
     await asyncio.gather(*loads)
     await told.stop()
+    asked = await inn.scratch.owner.fetch(
+        "SELECT body ->> 'operator' AS who FROM seawall.audit_events"
+        " WHERE kind = 'privacy.tenant-key' AND tenant_id = $1 AND body ->> 'change' = 'asked'",
+        inn.alpha.tenant_id,
+    )
+    assert [row["who"] for row in asked] == ["ops", "ops"]
     for guest, name in written.items():
         assert await name_of(inn, guest) == name
     heads = "SELECT DISTINCT substring(name FROM 1 FOR 5) AS head FROM app.sealed_guests"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -12,6 +12,7 @@ from tests.support.databases import ScratchDatabase
 from tests.support.vaults import ScratchVault, scratch_vault
 
 from seawall.core.errors import Refused
+from seawall.core.events import SecretRotation
 from seawall.core.rotation import Progress
 from seawall.development.vault import hand_over_passwords, password_mount
 from seawall.secrets import EmbeddedVault
@@ -51,6 +52,26 @@ class Fragile(MasterRotator):
         await super().retire(version)
 
 
+class Log(list[SecretRotation]):
+    """Instead of the audit log. May refuse, like a database that is away."""
+
+    refuses = False
+
+    async def __call__(self, event: SecretRotation) -> None:
+        if self.refuses:
+            raise ConnectionError
+        self.append(event)
+
+    @property
+    def steps(self) -> list[tuple[str, int, int]]:
+        return [(one.step, one.before, one.after) for one in self]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
 @pytest.fixture
 async def master(scratch_place: ScratchVault) -> VaultMaster:
     made = VaultMaster(scratch_place.operator, refresh_s=REFRESH_S)
@@ -60,7 +81,7 @@ async def master(scratch_place: ScratchVault) -> VaultMaster:
 
 @pytest.mark.parametrize("step", ["adopt", "retire"])
 async def test_a_killed_rotation_is_finished_and_not_begun_again(
-    scratch_place: ScratchVault, master: VaultMaster, step: str
+    scratch_place: ScratchVault, master: VaultMaster, log: Log, step: str
 ) -> None:
     moved: list[int] = []
 
@@ -68,7 +89,7 @@ async def test_a_killed_rotation_is_finished_and_not_begun_again(
         moved.append(version)
 
     rotator = Fragile(scratch_place.operator, master, [reseal], dies_at={step})
-    rotation = Rotation(scratch_place.operator, [rotator])
+    rotation = Rotation(scratch_place.operator, [rotator], log)
     with pytest.raises(Killed):
         await rotation.run(rotator, _quiet)
     assert await rotation.under_way() == {MASTER: 1}
@@ -79,18 +100,48 @@ async def test_a_killed_rotation_is_finished_and_not_begun_again(
     assert moved[-1] == 2
     assert await scratch_place.operator.versions(MASTER) == [2]
     assert await rotation.under_way() == {}
+    assert log.steps == [("begun", 1, 0), ("resumed", 1, 0), ("finished", 1, 2)]
 
 
-async def test_two_at_once_make_one_version(scratch_place: ScratchVault, master: VaultMaster) -> None:
+async def test_the_log_says_who_and_what_and_no_secret(
+    scratch_place: ScratchVault, master: VaultMaster, log: Log
+) -> None:
+    rotator = MasterRotator(scratch_place.operator, master, [])
+    await Rotation(scratch_place.operator, [rotator], log).run(rotator, _quiet)
+    assert log.steps == [("begun", 1, 0), ("finished", 1, 2)]
+    me = await scratch_place.operator.identity()
+    assert UUID(me)
+    assert me != await scratch_place.app.identity()
+    assert {(one.what, one.operator) for one in log} == {(MASTER, me)}
+    secret = await scratch_place.operator.read(MASTER)
+    assert secret is not None
+    assert not any(value in one.model_dump_json() for one in log for value in secret.values.values())
+
+
+async def test_nothing_is_rotated_that_cannot_be_recorded(
+    scratch_place: ScratchVault, master: VaultMaster, log: Log
+) -> None:
+    rotator = MasterRotator(scratch_place.operator, master, [])
+    rotation = Rotation(scratch_place.operator, [rotator], log)
+    log.refuses = True
+    with pytest.raises(ConnectionError):
+        await rotation.run(rotator, _quiet)
+    assert await scratch_place.operator.versions(MASTER) == [1]
+    log.refuses = False
+    assert (await rotation.run(rotator, _quiet)).resumed
+    assert await scratch_place.operator.versions(MASTER) == [2]
+
+
+async def test_two_at_once_make_one_version(scratch_place: ScratchVault, master: VaultMaster, log: Log) -> None:
     rotators = [MasterRotator(scratch_place.operator, master, []) for _ in range(2)]
-    rotation = Rotation(scratch_place.operator, rotators[:1])
+    rotation = Rotation(scratch_place.operator, rotators[:1], log)
     done = await asyncio.gather(*(rotation.run(one, _quiet) for one in rotators))
     assert {one.after for one in done} == {2}
     assert await scratch_place.operator.versions(MASTER) == [2]
 
 
 async def test_an_unknown_name_is_refused(scratch_place: ScratchVault, master: VaultMaster) -> None:
-    rotation = Rotation(scratch_place.operator, [MasterRotator(scratch_place.operator, master, [])])
+    rotation = Rotation(scratch_place.operator, [MasterRotator(scratch_place.operator, master, [])], Log())
     with pytest.raises(Refused, match="mastr"):
         rotation.named(["mastr"])
 

@@ -22,6 +22,7 @@ from tests.support.databases import ScratchDatabase
 from seawall.core.errors import Refused
 from seawall.core.ids import token_hash
 from seawall.store.jobs import Jobs
+from seawall.store.operator import as_operator
 from seawall.store.pool import Pool
 from seawall.store.roles import MIGRATOR, WORKER
 from seawall.tenancy import lifecycle
@@ -34,7 +35,7 @@ from seawall.tenancy.tables import tenant_tables
 async def office(shop: ScratchDatabase) -> AsyncIterator[tuple[asyncpg.Connection, Jobs]]:
     pool = Pool(shop.url(WORKER), size=2, statement_timeout_ms=15_000)
     try:
-        async with lifecycle.as_operator(shop.url(MIGRATOR)) as owner:
+        async with as_operator(shop.url(MIGRATOR)) as owner:
             yield owner, Jobs(pool)
     finally:
         await pool.close()
@@ -196,10 +197,10 @@ async def test_an_app_can_order_no_such_job(shop: ScratchDatabase) -> None:
 async def test_who_may_operate(shop: ScratchDatabase) -> None:
     for role in ("seawall_app", "seawall_identity", WORKER):
         with pytest.raises(Refused, match="may not become"):
-            async with lifecycle.as_operator(shop.url(role)):
+            async with as_operator(shop.url(role)):
                 raise AssertionError
     with pytest.raises(Refused, match="does not let"):
-        async with lifecycle.as_operator("postgresql://nobody@127.0.0.1:1/none"):
+        async with as_operator("postgresql://nobody@127.0.0.1:1/none"):
             raise AssertionError
 
 

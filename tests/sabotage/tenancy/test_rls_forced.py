@@ -7,6 +7,7 @@ from tests.support.sabotages import first_few
 
 ID = "tenancy/rls-forced"
 POLICY = "CREATE POLICY tenant_wall ON app.venues TO seawall_app, seawall_worker USING (tenant_id = (SELECT seawall.tenant_id())) WITH CHECK (tenant_id = (SELECT seawall.tenant_id()))"  # noqa: E501
+CALL = "seawall.tenant_id()"
 
 HOLES = {
     "not forced": (
@@ -18,6 +19,10 @@ HOLES = {
         "ALTER TABLE app.venues ENABLE ROW LEVEL SECURITY",
     ),
     "no policy": ("DROP POLICY tenant_wall ON app.venues", POLICY),
+    "a policy that asks for the tenant once a row": (
+        f"DROP POLICY tenant_wall ON app.venues; {POLICY.replace('(SELECT seawall.tenant_id())', CALL)}",
+        f"DROP POLICY tenant_wall ON app.venues; {POLICY}",
+    ),
     "a second, open policy": ("CREATE POLICY hole ON app.venues USING (true)", "DROP POLICY hole ON app.venues"),
     "an open insert policy": (
         "CREATE POLICY hole ON app.venues FOR INSERT WITH CHECK (true)",

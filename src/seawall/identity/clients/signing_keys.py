@@ -14,7 +14,9 @@ import orjson
 import structlog
 from joserfc.jwk import ECKey
 
+from seawall.audit import append_as
 from seawall.core.clock import CLOCK_SKEW_MAX_S
+from seawall.core.events import SecretRotation
 from seawall.identity.clients.refusals import ALGORITHM
 from seawall.identity.desk import IdentityDatabase
 from seawall.identity.jose import KeySet, thumbprint
@@ -156,15 +158,16 @@ class SigningKeys:
         public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
         private = orjson.dumps(key.as_dict(private=True))
         row_id = await tx.fetchval("SELECT uuidv7()")
-        await tx.execute(
+        generation = await tx.fetchval(
             """INSERT INTO seawall.signing_keys (id, kid, public, sealed, signs_from)
-               VALUES ($1, $2, $3::text::jsonb, $4, now() + make_interval(secs => $5))""",
+               VALUES ($1, $2, $3::text::jsonb, $4, now() + make_interval(secs => $5)) RETURNING generation""",
             row_id,
             kid,
             orjson.dumps(public).decode(),
             self._seal.seal(private, row_id.bytes),
             ahead_s,
         )
+        await append_as(tx, [SecretRotation(what="signing-key", step="made", after=generation)])
         return SigningKey(kid, key)
 
     def _open(self, row: Any) -> SigningKey | None:

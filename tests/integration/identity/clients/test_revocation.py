@@ -155,6 +155,12 @@ async def test_keys_rotate_without_an_outage(house: House, api: Api) -> None:
     await house.scratch.owner.execute("UPDATE seawall.signing_keys SET signs_from = now() - interval '29 days 1 hour'")
     ahead = await keys.published()
     assert [key["kid"] for key in ahead][1:] == [first["kid"]]  # the next is published before it signs
+    made = await house.scratch.owner.fetch(
+        "SELECT (e.body ->> 'after')::int AS generation, k.kid FROM seawall.audit_events e"
+        " JOIN seawall.signing_keys k ON k.generation = (e.body ->> 'after')::int"
+        " WHERE e.kind = 'secrets.rotation' AND e.body ->> 'step' = 'made'"
+    )
+    assert {row["kid"] for row in made} == {key["kid"] for key in ahead}, "each key is in the log"
     await api.refresh()
     assert (await api.get("/auth/me", token=old)).status_code == 200
     await house.scratch.owner.execute(
