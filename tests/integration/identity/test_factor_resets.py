@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -76,6 +77,9 @@ async def test_the_next_sign_in_can_do_nothing_but_enrol_and_reads_why(
     assert "took away all your second factors" in page.text
     assert "OPS-1234" in page.text
     assert WHY["reason"] not in page.text
+    about = await owner.fetchval("SELECT seawall.about_person(s.tenant_id, s.user_id) FROM seawall.factor_resets s")
+    [told] = json.loads(about)["factor_resets"]  # but whoever asks for everything gets that too
+    assert (told["reason"], told["ticket"]) == (WHY["reason"], WHY["ticket"])
     assert (await again.get(NEW, JSON)).status_code == 200
     await add(again)
     assert await paid(again) == "step-up-required"  # the route's own matter
