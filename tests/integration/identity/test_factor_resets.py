@@ -15,8 +15,8 @@ from tests.support.clients import api_of
 
 from seawall.core.errors import Refused
 from seawall.identity.resets import reset_factors
+from seawall.store.operator import as_operator
 from seawall.store.roles import APP, IDENTITY, MIGRATOR, WORKER
-from seawall.tenancy.lifecycle import as_operator
 from seawall_check.probes.oauth import granted
 
 WHY = {"reason": "Lost telephone and codes; checked by video call", "ticket": "OPS-1234"}
