@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from seawall_check.controls.web._calls import leaks
+from seawall_check.controls._calls import leaks
 from seawall_check.controls.web.csrf import attacks, lookalikes
 from seawall_check.controls.web.errors import problem_faults, trace_in_log
 from seawall_check.controls.web.headers import Scripts, common_faults, nonce_bits, nonce_of, policy_faults

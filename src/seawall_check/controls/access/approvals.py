@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._factor import enrol, forget_factor
 from seawall_check.controls.access._asking import (
     JSON,
     PARTS,
@@ -36,7 +37,6 @@ from seawall_check.controls.access._asking import (
     told,
     wants_approval,
 )
-from seawall_check.controls.identity._factor import enrol, forget_factor
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.target import Target

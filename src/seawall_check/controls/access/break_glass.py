@@ -28,8 +28,8 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._factor import JSON, Authenticator, enrol, forget_factor
 from seawall_check.controls.access._asking import forced, told
-from seawall_check.controls.identity._factor import JSON, Authenticator, enrol, forget_factor
 from seawall_check.document import Persona, Tenant
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import attempt

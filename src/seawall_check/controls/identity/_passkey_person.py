@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from seawall_check.controls.identity._factor import JSON, Action, approval_address
+from seawall_check.controls._factor import JSON, Action, approval_address
 from seawall_check.document import Passkeys, Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.authenticator import Passkey

@@ -31,8 +31,8 @@ import httpx2
 from joserfc.jwk import ECKey, RSAKey
 
 from seawall_check.control import Control
+from seawall_check.controls._sweep import places_of
 from seawall_check.controls.identity._api import client_of, signed_in
-from seawall_check.controls.identity._sweep import places_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.dbsc import JSON, DeviceBrowser, cookie_header, new_key, proof

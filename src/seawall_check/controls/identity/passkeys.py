@@ -24,7 +24,7 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.identity._factor import JSON, Action, approval_address, forget_factor
+from seawall_check.controls._factor import JSON, Action, approval_address, forget_factor
 from seawall_check.controls.identity._passkey_person import ASSERTION_LIES, REGISTRATION_LIES, Person
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven

@@ -20,8 +20,8 @@ import hashlib
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._factor import JSON, forget_factor
 from seawall_check.controls._requests import first_allowed, row
-from seawall_check.controls.identity._factor import JSON, forget_factor
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.http import Operation

@@ -68,7 +68,7 @@ async def _rotates(target: Target, trial: Trial, persona: Persona) -> None:
 
 
 async def _stored(target: Target, token: str) -> str:
-    from seawall_check.controls.identity._sweep import places_of
+    from seawall_check.controls._sweep import places_of
 
     async with target.db_owner() as db:
         return ", ".join(await places_of(db, token.encode()))

@@ -27,9 +27,9 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._factor import JSON, Action, approval_address, enrol
+from seawall_check.controls._sweep import places_of
 from seawall_check.controls.identity._embedded import Embedded
-from seawall_check.controls.identity._factor import JSON, Action, approval_address, enrol
-from seawall_check.controls.identity._sweep import places_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes import mmdb

@@ -21,7 +21,7 @@ import secrets
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.identity._sweep import places_of
+from seawall_check.controls._sweep import places_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.http import Operation

@@ -22,7 +22,7 @@ import time
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.identity._factor import enrol
+from seawall_check.controls._factor import enrol
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.sign_in import sign_in

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.identity._factor import (
+from seawall_check.controls._factor import (
     JSON,
     Action,
     Authenticator,

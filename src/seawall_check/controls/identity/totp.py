@@ -20,7 +20,7 @@ import time
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.identity._factor import (
+from seawall_check.controls._factor import (
     JSON,
     STEP_S,
     Action,
@@ -29,7 +29,7 @@ from seawall_check.controls.identity._factor import (
     forget_factor,
     totp,
 )
-from seawall_check.controls.identity._sweep import places_of
+from seawall_check.controls._sweep import places_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.target import Target

@@ -26,9 +26,9 @@ import asyncpg
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._factor import approval_address, enrol, forget_factor
 from seawall_check.controls._requests import Call, calls, first_allowed, row, send, step_up_route
-from seawall_check.controls.identity._factor import approval_address, enrol, forget_factor
-from seawall_check.controls.identity._sweep import places_of
+from seawall_check.controls._sweep import places_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.http import with_canary

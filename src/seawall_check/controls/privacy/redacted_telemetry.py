@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.privacy._marks import Marks, Sent, audit_text, send, sweep
+from seawall_check.controls._marks import Marks, Sent, audit_text, send, sweep
 from seawall_check.errors import DidNotStart
 from seawall_check.sign_in import Page
 from seawall_check.target import Target

@@ -27,8 +27,8 @@ import asyncpg
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._database import live_context, under
 from seawall_check.controls.identity._api import client_of, somebody
-from seawall_check.controls.tenancy._database import live_context, under
 from seawall_check.document import ApiClient, Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import attempt
@@ -136,7 +136,7 @@ def _follows(name: str, service: str, subject: str) -> bool:
 
 async def _table(target: Target, trial: Trial, db: asyncpg.Connection, owner: asyncpg.Connection, name: str) -> None:
     """Whoever can read the table of pseudonyms can join them all."""
-    from seawall_check.controls.identity._sweep import places_of
+    from seawall_check.controls._sweep import places_of
 
     places = await places_of(owner, name.encode())
     trial.allow("the owner finds where names are kept", ", ".join(places) or "nowhere", ok=bool(places), of="table")

@@ -21,8 +21,8 @@ import re
 import secrets
 
 from seawall_check.control import Control
-from seawall_check.controls.identity._factor import JSON, begin_enrolment
-from seawall_check.controls.privacy._marks import audit_text
+from seawall_check.controls._factor import JSON, begin_enrolment
+from seawall_check.controls._marks import audit_text
 from seawall_check.controls.secrets._vault import RealSecrets, files_of, process_text
 from seawall_check.controls.secrets.rotation import start as start_rotation
 from seawall_check.errors import DidNotStart, Unproven

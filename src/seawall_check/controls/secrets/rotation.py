@@ -31,7 +31,7 @@ import asyncpg
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.identity._factor import Action, Authenticator, dearer, enrol, forget_factor
+from seawall_check.controls._factor import Action, Authenticator, dearer, enrol, forget_factor
 from seawall_check.controls.secrets._vault import vault_as
 from seawall_check.controls.secrets.vault import sign_in
 from seawall_check.document import Persona

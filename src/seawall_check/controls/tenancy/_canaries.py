@@ -9,8 +9,8 @@ from typing import Any
 
 import asyncpg
 
+from seawall_check.controls._database import Relation, tables
 from seawall_check.controls._requests import Call, first_allowed, row, send, step_up_route
-from seawall_check.controls.tenancy._database import Relation, tables
 from seawall_check.document import Tenant
 from seawall_check.probes.database import identifier, literal
 from seawall_check.probes.http import with_canary

@@ -22,8 +22,8 @@ from __future__ import annotations
 import asyncpg
 
 from seawall_check.control import Control
+from seawall_check.controls._database import Relation, fullest, live_context, look_for, rows_of, under
 from seawall_check.controls.tenancy._catalogue import RIGHTS
-from seawall_check.controls.tenancy._database import Relation, fullest, live_context, look_for, rows_of, under
 from seawall_check.probes.database import attempt, identifier
 from seawall_check.target import Target
 from seawall_check.trial import Trial

@@ -29,7 +29,7 @@ import asyncpg
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.tenancy._database import Relation, fullest, live_context, rows_of, tables, under
+from seawall_check.controls._database import Relation, fullest, live_context, rows_of, tables, under
 from seawall_check.document import Persona, Tenant
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import attempt, identifier

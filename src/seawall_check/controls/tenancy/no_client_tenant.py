@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._database import tables
 from seawall_check.controls._requests import Call, first_allowed, row, send, step_up_route
-from seawall_check.controls.tenancy._database import tables
 from seawall_check.document import Tenant
 from seawall_check.probes.database import identifier
 from seawall_check.probes.http import Operation, with_canary

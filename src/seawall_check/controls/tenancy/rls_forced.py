@@ -29,8 +29,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from seawall_check.control import Control
-from seawall_check.controls.tenancy._catalogue import FAULTS
-from seawall_check.controls.tenancy._database import (
+from seawall_check.controls._database import (
     Relation,
     fullest,
     live_context,
@@ -40,6 +39,7 @@ from seawall_check.controls.tenancy._database import (
     tables,
     under,
 )
+from seawall_check.controls.tenancy._catalogue import FAULTS
 from seawall_check.controls.tenancy._plans import explained
 from seawall_check.document import Tenant
 from seawall_check.probes.database import attempt, identifier, literal

@@ -29,7 +29,7 @@ import secrets
 import asyncpg
 
 from seawall_check.control import Control
-from seawall_check.controls.tenancy._database import Relation, fullest, live_context, under
+from seawall_check.controls._database import Relation, fullest, live_context, under
 from seawall_check.document import Tenant
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import attempt, identifier, literal

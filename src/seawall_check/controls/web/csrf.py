@@ -22,7 +22,7 @@ from collections.abc import Mapping
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.web._calls import Call, mark, rows_with, writes
+from seawall_check.controls._calls import Call, mark, rows_with, writes
 from seawall_check.target import Target
 from seawall_check.trial import Trial
 

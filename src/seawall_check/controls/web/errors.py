@@ -26,7 +26,7 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.web._calls import Call, calls, leaks
+from seawall_check.controls._calls import Call, calls, leaks
 from seawall_check.errors import DidNotStart
 from seawall_check.target import Target
 from seawall_check.trial import Trial

@@ -23,7 +23,7 @@ from html.parser import HTMLParser
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.web._calls import pages, reads
+from seawall_check.controls._calls import pages, reads
 from seawall_check.target import Target
 from seawall_check.trial import Trial
 

@@ -27,7 +27,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.web._calls import Call, calls, leaks, mark, pages, rows_with, writes
+from seawall_check.controls._calls import Call, calls, leaks, mark, pages, rows_with, writes
 from seawall_check.sign_in import Page, sign_in
 from seawall_check.target import Target
 from seawall_check.trial import Trial

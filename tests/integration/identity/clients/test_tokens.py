@@ -10,7 +10,7 @@ from tests.integration.identity.conftest import JSON, Browser, House
 from tests.integration.identity.test_sessions_and_factors import enrol
 from tests.support.clients import api_of
 
-from seawall_check.controls.identity._sweep import places_of
+from seawall_check.controls._sweep import places_of
 from seawall_check.probes.oauth import Api, Asking, claims_of, granted, unb64
 
 

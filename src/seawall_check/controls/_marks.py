@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from seawall_check.controls.web._calls import Call, calls
+from seawall_check.controls._calls import Call, calls
 from seawall_check.probes.http import resolve
 from seawall_check.target import Target
 

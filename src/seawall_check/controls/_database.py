@@ -1,4 +1,4 @@
-"""What the controls of tenancy share: the tenant tables, live contexts, and transactions under them."""
+"""The tenant tables, live contexts, and transactions under them."""
 
 from __future__ import annotations
 
