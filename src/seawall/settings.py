@@ -209,6 +209,15 @@ class AccessSection(Section):
     """Whether other programs may ask for decisions (OpenID Authorization API 1.0): everybody about themself only."""
 
 
+class NavigationItem(Section):
+    """A link in the bar on top of every page, the library's own among them."""
+
+    text: Annotated[str, Field(min_length=1, max_length=40)]
+    path: Annotated[str, Field(pattern="^/([^/].*)?$")]
+    roles: tuple[str, ...] = ()
+    """Who sees it: anybody who is signed in, or whoever holds one of these roles. What they may do, policies say."""
+
+
 class WebSection(Section):
     body_max_bytes: Annotated[int, Field(ge=1_024, le=64 * 1024 * 1024)] = 1024 * 1024
     header_max_bytes: Annotated[int, Field(ge=1_024, le=65_536)] = 16_384
@@ -218,6 +227,9 @@ class WebSection(Section):
     log_exception_text: bool = False
     """Write texts of exceptions into the log, which often quote a row. `seawall dev` does, on invented data; production
     refuses."""
+
+    navigation: tuple[NavigationItem, ...] = ()
+    """`[[web.navigation]]`, in its order."""
 
 
 class CheckSection(Section):

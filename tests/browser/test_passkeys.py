@@ -149,6 +149,9 @@ async def test_lost_and_recovered(visit: Any, shop: RunningApp, picture: Any) ->
     await page.get_by_label("New name of Lost telephone").fill("Old telephone")
     await page.get_by_role("button", name="Rename").click()
     await expect(page.get_by_role("heading", name="Old telephone")).to_be_visible()
+    bar = page.get_by_role("navigation", name="Main")  # the app's, on the library's page
+    assert await bar.get_by_role("link").all_inner_texts() == ["Venues", "Orders", "Requests", "Account"]
+    await expect(bar.locator("[aria-current=page]")).to_have_text("Account")
     await picture(page, "account")
 
     await device.forget()

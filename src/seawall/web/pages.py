@@ -98,7 +98,12 @@ class Pages:
             auto_reload=not settings.production,
         )
         self._environment.filters.update(money=money, when=when)
-        self._environment.globals.update(app_name=settings.app.name, production=settings.production, static=assets.url)
+        self._environment.globals.update(
+            app_name=settings.app.name,
+            production=settings.production,
+            navigation=settings.web.navigation,
+            static=assets.url,
+        )
 
     def render(self, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Response:
         """A page. Beside `context`, templates have `nonce`, `principal`, `path`, `app_name`, `production`, `static()`.
