@@ -100,7 +100,7 @@ async def at_the_provider(url: str, login: str, http: httpx2.AsyncClient | None 
     raise AssertionError("the provider did not send the browser back")
 
 
-async def begin(browser: Browser, path: str = "/auth/sign-in") -> str:
+async def begin(browser: Browser, path: str = "/auth/sign-in?provider=idp") -> str:
     response = await browser.get(path)
     assert response.status_code == 303, response.text
     return str(response.headers["location"])
@@ -108,7 +108,7 @@ async def begin(browser: Browser, path: str = "/auth/sign-in") -> str:
 
 async def test_signing_in(house: House, tenant: UUID) -> None:
     await house.scratch.person(tenant, "owner", email="guest@partner.example")
-    for path in ("/auth/sign-in", "/auth/sign-in?fresh=1"):
+    for path in ("/auth/sign-in?provider=idp", "/auth/sign-in?provider=idp&fresh=1"):
         browser = house.browser()
         back = await at_the_provider(await begin(browser, path), "guest")
         landed = await browser.get(back)
