@@ -20,6 +20,7 @@ import httpx2
 import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright
 from tests.browser.conftest import CHROMIUM, _sign_in
+from tests.conftest import Found
 
 from seawall.scaffold import new
 from seawall.testing import RunningApp, running
@@ -107,8 +108,8 @@ def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningAp
 
 
 @pytest.mark.prove
-async def test_a_stolen_jar_dies_while_the_browser_goes_on(hasty: RunningApp, tmp_path: Path) -> None:
-    """The drill; prints how long the stolen cookies were worth anything."""
+async def test_a_stolen_jar_dies_while_the_browser_goes_on(hasty: RunningApp, tmp_path: Path, found: Found) -> None:
+    """The drill; tells how long the stolen cookies were worth anything."""
     async with trusting(hasty, tmp_path / "home") as context:
         page = await signed_in(context, hasty)
         await bound_cookie(context)
@@ -132,4 +133,4 @@ async def test_a_stolen_jar_dies_while_the_browser_goes_on(hasty: RunningApp, tm
                 assert (landed.status, page.url) == (200, f"{hasty.base_url}/auth/account")
                 await asyncio.sleep(LIFETIME_S)
             assert (await thief.get("/auth/me", headers=cookies)).status_code == 401
-        print(f"\nstolen cookies: dead after {died_s:.1f} s of a bound cookie's {LIFETIME_S} s; the browser goes on")
+        found(f"stolen cookies: dead after {died_s:.1f} s of a bound cookie's {LIFETIME_S} s; the browser goes on")
