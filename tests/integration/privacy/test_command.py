@@ -69,7 +69,9 @@ def test_a_rotation_that_is_killed_is_finished_by_the_next(shop: RunningApp) -> 
     assert did.count("retired") == 2, did
     assert did.count("rotated") <= 1
     for rows in listed(shop).values():
-        assert [(row["version"], row["state"], row["kek_version"]) for row in rows] == [(2, "current", 2)]
+        assert [(row["version"], row["state"]) for row in rows] == [(2, "current")]
+        # killed between the vault's new key and the first use of it, that one stays unused
+        assert rows[0]["kek_version"] in (2, 3)
     assert orders(shop, "harbour").json() == before
 
 
