@@ -16,6 +16,7 @@ from seawall.access.inputs import Line, data, identity_in, in_person, onward, pa
 from seawall.core.body import Body
 from seawall.core.decisions import passage_of, self_service
 from seawall.core.errors import Conflict, NotFound
+from seawall.core.ids import TICKET
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent
 
@@ -29,7 +30,7 @@ class RequestIn(Body):
     tenant: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")]
     """The tenant's short name."""
     reason: Annotated[Line, StringConstraints(min_length=10)]
-    ticket: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9#/_.-]{0,63}$")]
+    ticket: Annotated[str, StringConstraints(pattern=TICKET.pattern)]
     minutes: Annotated[int, Field(ge=1, le=LIFETIME_MINUTES_MAX)] = 60
 
 

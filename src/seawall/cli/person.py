@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,8 +25,6 @@ Examples:
 Make sure that it is them who ask. In production it needs SEAWALL_DATABASE__MIGRATOR_URL and
 SEAWALL_DATABASE__WORKER_URL, and the operator's role and credential file in SEAWALL_SECRETS__ROLE and
 SEAWALL_SECRETS__CREDENTIAL_FILE."""
-
-TICKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/#-]{0,63}")
 
 Who = Annotated[str, typer.Argument(metavar="EMAIL", help="Their address, or their id.")]
 Within = Annotated[str, typer.Option("--tenant", metavar="SLUG", help="The tenant's slug or id.")]
@@ -134,8 +131,9 @@ def reset_factors(
 def _asked(
     who: str, tenant: str, ticket: str, work: Callable[[SubjectRequest], Awaitable[None]]
 ) -> Callable[[Operator], Awaitable[None]]:
+    from seawall.core.ids import TICKET
+
     if ticket and not TICKET.fullmatch(ticket):
-        # free text would put names into a log that nobody can erase from
         raise typer.BadParameter("at most 64 letters, digits and ._/#-, and no spaces", param_hint="--ticket")
 
     async def found(operator: Operator) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from uuid import UUID
 
 TOKEN_BYTES = 32
 """256 bits, ASVS 7.2.3 wants at least 128."""
+
+TICKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9#/_.-]{0,63}$")
+"""Where an operator's errand is kept. A name only: free text would put people's names into a log that nobody can erase
+from. With `fullmatch`; the database's columns have the same."""
 
 
 def new_token() -> str:

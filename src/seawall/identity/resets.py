@@ -8,7 +8,6 @@ where their role is privileged they can do nothing but enrol one.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,10 +15,10 @@ from uuid import UUID
 from seawall.audit import append_as
 from seawall.core.errors import Refused
 from seawall.core.events import FactorReset
+from seawall.core.ids import TICKET
 from seawall.identity.sessions import raise_epoch
 
 REASON_LENGTH_MIN, REASON_LENGTH_MAX = 10, 500
-TICKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9#/_.-]{0,63}")
 
 # A challenge or a half-made factor was begun under the rules of before; none of them may be finished.
 _GOES = {
