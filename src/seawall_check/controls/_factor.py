@@ -141,9 +141,13 @@ def approval_address(response: httpx2.Response) -> str:
     return str(told["step_up"])
 
 
-def dearer(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The same body with its first number raised by one: nearly what was approved."""
+def dearer(body: Mapping[str, Any], section: str = "check.step_up") -> dict[str, Any]:
+    """The same body with its first number raised by one: nearly what was approved.
+
+    Raises:
+        Unproven: the body, which this section of seawall.toml gives, holds no number.
+    """
     for name, value in body.items():
         if isinstance(value, int) and not isinstance(value, bool):
             return {**body, name: value + 1}
-    raise Unproven("the body of [check.step_up] holds no number to raise")
+    raise Unproven(f"the body of [{section}] holds no number to raise")

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from seawall_check.controls._factor import dearer
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.http import Operation
@@ -54,10 +55,7 @@ class Needing:
 
     def dearer(self) -> dict[str, Any]:
         """The body with its first number raised by one: nearly what was approved."""
-        for name, value in self.body.items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                return {**self.body, name: value + 1}
-        raise Unproven("the body of [check.approval] holds no number to raise")
+        return dearer(self.body, "check.approval")
 
     async def send(
         self, client: httpx2.AsyncClient, path: Mapping[str, str], body: Mapping[str, Any] | None = None
