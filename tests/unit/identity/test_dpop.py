@@ -144,21 +144,21 @@ def test_the_edges_of_the_window() -> None:
         assert verify(changed(iat=iat)).jkt == KEY.thumbprint
 
 
-@pytest.mark.parametrize(
-    "nonce",
-    [
-        None,
-        "",
-        "x",
-        "A" * 43,
-        "A" * 100,
-        NONCES.give(NOW - 400),
-        NONCES.give(NOW + 200),
-        Nonces(b"m" * 32).give(NOW),
-        NONCE[:-1] + ("A" if NONCE[-1] != "A" else "B"),
-        b64(dumps("x" * 21)),
-    ],
-)
+OTHER_NONCES = {
+    "none": None,
+    "nothing": "",
+    "a letter": "x",
+    "too long": "A" * 43,
+    "far too long": "A" * 100,
+    "too old": NONCES.give(NOW - 400),
+    "from the future": NONCES.give(NOW + 200),
+    "under another key": Nonces(b"m" * 32).give(NOW),
+    "altered": NONCE[:-1] + ("A" if NONCE[-1] != "A" else "B"),
+    "of the right length": b64(dumps("x" * 21)),
+}
+
+
+@pytest.mark.parametrize("nonce", OTHER_NONCES.values(), ids=OTHER_NONCES.keys())
 def test_a_nonce_is_ours_and_young(nonce: str | None) -> None:
     with pytest.raises(ProofRefused) as refused:
         verify(proof(nonce=nonce))
