@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import pyotp
 import pytest
 from playwright.async_api import Page, expect
+from tests.browser.people import authenticator, sign_out
 
 from seawall.testing import RunningApp
 
@@ -42,20 +41,11 @@ async def shows_no_payment(page: Page) -> None:
     assert not re.search("4242|development provider|refund", await page.content())
 
 
-def codes_of(secret: str) -> Iterator[str]:
-    """Codes of an authenticator, each later than the one before: a code works once."""
-    while time.time() % 30 > 20:
-        time.sleep(0.5)  # the first code is of the step before, which must not run out on its way
-    started = time.time()
-    for beside_s in (-30, 0, 30):
-        yield pyotp.TOTP(secret).at(started + beside_s)
-
-
 async def enrol(page: Page, picture: Any) -> Iterator[str]:
     """From the challenge through setting up an authenticator and back to the challenge; gives the next codes."""
     await page.get_by_role("link", name="Set up an authenticator app").click()
     await picture(page, "totp")
-    codes = codes_of(re.sub(r"\s", "", await page.locator("code").first.inner_text()))
+    codes = await authenticator(page)
     await page.locator("[name=code]").fill(next(codes))
     await page.get_by_role("button", name="Confirm").click()
     await picture(page, "totp-done")
@@ -96,7 +86,7 @@ async def test_a_customer_orders_and_pays(visit: Any, shop: RunningApp, picture:
     await picture(page, "paid")
     await page.get_by_role("link", name="Orders").click()
     await picture(page, "orders")
-    await page.get_by_role("button", name="Sign out").click()
+    await sign_out(page)
     await page.goto("/orders")
     await expect(page.get_by_role("heading", name="Orders")).to_have_count(0)
 
@@ -136,7 +126,7 @@ async def test_a_manager_refunds_fifty_and_confirms_a_hundred_and_fifty(
     await expect(page.get_by_text("the whole table waited")).to_be_visible()
     await expect(page.locator("dl", has_text="Refunded")).to_contain_text("$200.00")
 
-    await page.get_by_role("button", name="Sign out").click()
+    await sign_out(page)
     await page.goto("/orders")
     await expect(page.locator("table")).to_have_count(0)
 
@@ -168,7 +158,8 @@ async def test_a_courier_sees_the_address_and_no_payment(visit: Any, shop: Runni
     await manager.get_by_role("button", name="Start cooking").click()
     await expect(manager.locator(".badge", has_text="Cooking")).to_be_visible()
     await manager.get_by_label("Courier").select_option(shop.personas["harbour.courier"]["user_id"])
-    await manager.get_by_role("button", name="Assign").click()
+    async with manager.expect_response(lambda answer: answer.request.method == "POST"):
+        await manager.get_by_role("button", name="Assign").click()
     number = re.search(r"#\d+ · \w+", await manager.get_by_role("heading", level=1).inner_text())
     assert number is not None
 

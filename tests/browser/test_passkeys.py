@@ -10,7 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 from playwright.async_api import CDPSession, Page, expect
-from tests.browser.test_journeys import codes_of, paid_order, refund
+from tests.browser.people import authenticator, sign_out
+from tests.browser.test_journeys import paid_order, refund
 
 from seawall.testing import RunningApp
 
@@ -114,7 +115,7 @@ async def test_an_owner_sets_one_up_and_uses_it_everywhere(
     await page.get_by_role("link", name="Continue").click()
     await expect(page.get_by_role("heading", name="Team")).to_be_visible()
 
-    await page.get_by_role("button", name="Sign out").click()
+    await sign_out(page)
     await page.goto("/orders")
     await picture(page, "sign-in-with-passkey")
     await page.get_by_role("button", name="Sign in with a passkey").click()
@@ -129,7 +130,7 @@ async def test_an_owner_sets_one_up_and_uses_it_everywhere(
     await expect(page.get_by_text("the whole table waited")).to_be_visible()
     await expect(page.locator("dl", has_text="Refunded")).to_contain_text("$150.00")
 
-    await page.get_by_role("button", name="Sign out").click()
+    await sign_out(page)
     await type_in(page, shop, new_owner, "/team")
     await expect(page.get_by_role("heading", name="Your role needs your second factor")).to_be_visible()
     await picture(page, "second-factor-prove")
@@ -155,7 +156,7 @@ async def test_lost_and_recovered(visit: Any, shop: RunningApp, picture: Any) ->
     await picture(page, "account")
 
     await device.forget()
-    await page.get_by_role("button", name="Sign out", exact=True).first.click()
+    await sign_out(page)
     await page.goto("/auth/sign-in?next=/auth/account")
     await page.get_by_role("button", name="Sign in with a passkey").click()
     await expect(page.get_by_role("alert")).to_contain_text("No passkey was used")
@@ -178,14 +179,13 @@ async def test_lost_and_recovered(visit: Any, shop: RunningApp, picture: Any) ->
     await page.get_by_role("link", name="Continue").click()
 
     # beyond the recovery, a second one is confirmed with the first
-    await page.get_by_role("button", name="Sign out", exact=True).first.click()
+    await sign_out(page)
     await page.goto("/auth/sign-in?next=/auth/account")
     await page.get_by_role("button", name="Sign in with a passkey").click()
     await page.get_by_role("link", name="Set up an authenticator app").click()
     await expect(page.get_by_text("Add an authenticator app")).to_be_visible()
     await page.get_by_role("button", name="Approve with your passkey").click()
-    secret = re.sub(r"\s", "", await page.locator("code").first.inner_text())
-    await page.locator("[name=code]").fill(next(codes_of(secret)))
+    await page.locator("[name=code]").fill(next(await authenticator(page)))
     await page.get_by_role("button", name="Confirm").click()
     await expect(page.get_by_text("The recovery codes that you have stay good")).to_be_visible()
 

@@ -94,6 +94,7 @@ async def test_staff_read_while_the_tenant_lets_them(visit: Any, shop: RunningAp
     await expect(ada.locator("main tbody tr").first).to_be_visible()
     await picture(ada, "break-glass-reading")
     await ada.get_by_role("link", name="#").first.click()
+    await expect(ada.get_by_role("heading", level=1)).to_contain_text("#")
     assert "Garden Walk" not in await ada.content()
 
     owner = await visit("harbour.owner", "/access/break-glass")
