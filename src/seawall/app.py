@@ -12,8 +12,6 @@ the clock.
 from __future__ import annotations
 
 import gc
-import importlib
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -30,6 +28,7 @@ from seawall.core.events import Event
 from seawall.core.rotation import Rotator
 from seawall.core.scope import GrantUse, Principal
 from seawall.core.vault import Vault
+from seawall.modules import import_module
 from seawall.settings import Settings, load
 from seawall.store.database import Database
 from seawall.store.lease import Lease
@@ -341,9 +340,8 @@ def import_app(settings: Settings) -> Any:
         Refused: there is no such module or attribute.
     """
     module_name, _, attribute = settings.app.module.partition(":")
-    sys.path.insert(0, str(settings.root.resolve()))
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(settings, module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +25,7 @@ def migrate(
     does this by itself.
     """
     from seawall.core.errors import Refused
+    from seawall.modules import import_models
     from seawall.settings import load
     from seawall.store.migrate import AppTables
     from seawall.store.migrate import migrate as run
@@ -43,9 +42,7 @@ def migrate(
             why="the app's own role can change no table, on purpose",
             fix="set SEAWALL_DATABASE__MIGRATOR_URL to the role seawall_migrator",
         )
-    if settings.app.models:
-        sys.path.insert(0, str(settings.root))
-        importlib.import_module(settings.app.models)
+    import_models(settings)
 
     async def upgrade(given: str) -> None:
         url = await with_password(settings, given)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +77,8 @@ async def _at_work(settings: Settings) -> AsyncIterator[Operator]:
 
 def _models(settings: Settings) -> set[type[Any]]:
     """The app's models with sealed columns."""
+    from seawall.modules import import_models
     from seawall.store.sealed import sealed_models
 
-    if settings.app.models:
-        sys.path.insert(0, str(settings.root.resolve()))
-        importlib.import_module(settings.app.models)
+    import_models(settings)
     return set(sealed_models)

@@ -140,7 +140,6 @@ def corpus(
 
 
 async def _recorded(folder: Path, target: Path, limit: int, step: Step) -> int:
-    import importlib
     import os
 
     import asyncpg
@@ -148,11 +147,11 @@ async def _recorded(folder: Path, target: Path, limit: int, step: Step) -> int:
     from seawall.access.review.recording import export
     from seawall.core.errors import Refused
     from seawall.development.database import development_database
+    from seawall.modules import import_models
     from seawall.settings import load
 
     settings = load(folder.parent)
-    sys.path.insert(0, str(settings.root))
-    importlib.import_module(settings.app.models or settings.app.module.partition(":")[0])
+    import_models(settings)
     with ExitStack() as stack:
         url = os.environ.get("SEAWALL_POLICY_CORPUS_URL")
         if url is None:

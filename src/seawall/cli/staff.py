@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seawall.cli.password import with_password
+from seawall.cli.surroundings import surroundings
 
 if TYPE_CHECKING:
     from seawall.settings import Settings
+    from seawall.store.staff import StaffList
 
 EPILOG = """\b
 Examples:
@@ -36,23 +37,14 @@ Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The address that th
 @app.command()
 def add(email: Email, name: Annotated[str, typer.Argument(metavar="NAME")], *, path: Folder = Path()) -> None:
     """Add somebody. In production they sign in through your provider; in development with the demo password."""
-    from seawall.identity import add_development_account
-    from seawall.settings import load
-    from seawall.store.staff import StaffList
+    from seawall.identity.development import DEMO_PASSWORD, add_development_account
 
-    settings = load(path)
+    async def put(staff: StaffList, settings: Settings) -> None:
+        person = await staff.add(email, name)
+        if not settings.production and not await staff.has_account(person):
+            await add_development_account(staff.owner, person, email=email.lower(), password=DEMO_PASSWORD)
 
-    async def run(url: str) -> None:
-        async with StaffList(url) as staff:
-            person = await staff.add(email, name)
-            known = await staff.connection.fetchval(
-                "SELECT count(*) FROM seawall.dev_accounts WHERE user_id = $1", person
-            )
-            if not settings.production and not known:
-                await add_development_account(staff.connection, person, email=email.lower(), password="development")  # noqa: S106 - of development only
-
-    with _migrator_url(settings) as url:
-        asyncio.run(run(url))
+    _on_the_list(path, put)
     typer.echo(f"{email} is staff; two are needed, because nobody approves their own grant")
 
 
@@ -60,20 +52,16 @@ def add(email: Email, name: Annotated[str, typer.Argument(metavar="NAME")], *, p
 def remove(email: Email, *, path: Folder = Path()) -> None:
     """Remove somebody. Their sessions and grants end at once; what they read stays in the log."""
     from seawall.core.errors import Refused
-    from seawall.settings import load
-    from seawall.store.staff import StaffList
 
-    async def run(url: str) -> None:
-        async with StaffList(url) as staff:
-            if not await staff.remove(email):
-                raise Refused(
-                    f"{email} is not staff",
-                    why="a typing error here would leave somebody in who should be out",
-                    fix="see `seawall staff list`",
-                )
+    async def take_off(staff: StaffList, _: Settings) -> None:
+        if not await staff.remove(email):
+            raise Refused(
+                f"{email} is not staff",
+                why="a typing error here would leave somebody in who should be out",
+                fix="see `seawall staff list`",
+            )
 
-    with _migrator_url(load(path)) as url:
-        asyncio.run(run(url))
+    _on_the_list(path, take_off)
     typer.echo(f"{email} is staff no more")
 
 
@@ -84,15 +72,7 @@ def list_(
     """List who is, and who was."""
     import orjson
 
-    from seawall.settings import load
-    from seawall.store.staff import StaffList, StaffMember
-
-    async def run(url: str) -> list[StaffMember]:
-        async with StaffList(url) as staff:
-            return await staff.members()
-
-    with _migrator_url(load(path)) as url:
-        found = asyncio.run(run(url))
+    found = _on_the_list(path, lambda staff, _: staff.members())
     if as_json:
         typer.echo(orjson.dumps(found).decode())
     elif not found:
@@ -103,21 +83,26 @@ def list_(
                        f"{(one.removed_at or one.added_at):%Y-%m-%d}")  # fmt: skip
 
 
-@contextmanager
-def _migrator_url(settings: Settings) -> Iterator[str]:
-    """The migrator's URL: the one that is set, or in development that of the embedded database."""
-    from seawall.core.errors import Refused
-    from seawall.development.database import development_database
-    from seawall.store.roles import MIGRATOR
+def _on_the_list(path: Path, work: Callable[[StaffList, Settings], Awaitable[Any]]) -> Any:
+    """Do some work on the list of the app in `path`, as the operator.
 
-    if settings.database.migrator_url is not None:
-        yield asyncio.run(with_password(settings, settings.database.migrator_url.get_secret_value()))
-        return
-    if settings.production or not (settings.state_directory / "postgres").is_dir():
-        raise Refused(
-            "there is no migrator's URL, and no development database here",
-            why="the running app can put nobody on the list of staff, on purpose",
-            fix="set SEAWALL_DATABASE__MIGRATOR_URL, or run `seawall dev` in the app's folder once",
-        )
-    with development_database(settings, scratch=False) as database:
-        yield database.url(MIGRATOR)
+    Raises:
+        Refused: there is no database, or it does not let the operator in.
+    """
+    from seawall.core.errors import Refused
+    from seawall.settings import load
+    from seawall.store.staff import staff_list
+
+    async def main(settings: Settings) -> Any:
+        if settings.database.migrator_url is None:
+            raise Refused(
+                "there is no migrator's URL",
+                why="the running app can put nobody on the list of staff, on purpose",
+                fix="set SEAWALL_DATABASE__MIGRATOR_URL to the role seawall_migrator",
+            )
+        url = await with_password(settings, settings.database.migrator_url.get_secret_value())
+        async with staff_list(url) as staff:
+            return await work(staff, settings)
+
+    with surroundings(load(path)):
+        return asyncio.run(main(load(path)))

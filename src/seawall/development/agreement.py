@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from seawall.access.review.bench import Quiet
 from seawall.access.review.differential import Agreement, Scratch, Step, differential, models_of
 from seawall.core.errors import Refused
 from seawall.development.database import DevelopmentDatabase, development_database
+from seawall.modules import import_models
 from seawall.settings import SETTINGS_FILE, Settings, load
 from seawall.store.database import Database
 from seawall.store.lease import Lease
@@ -76,16 +75,7 @@ def _settings(folder: Path) -> Settings:
             fix="run it in the app's folder, or leave it out with --no-differential",
         )
     settings = load(root)
-    module = settings.app.models or settings.app.module.partition(":")[0]
-    sys.path.insert(0, str(settings.root))
-    try:
-        importlib.import_module(module)
-    except Exception as error:
-        raise Refused(
-            f"the app's models ({module}) cannot be imported: {type(error).__name__}: {error}",
-            why="lists are compared with decisions on the app's own tables",
-            fix="mend the import, or leave it out with --no-differential",
-        ) from error
+    import_models(settings)
     return settings
 
 

@@ -5,6 +5,8 @@ but the owner of the tables, which is what the migrator becomes.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from seawall.core.errors import Refused
-from seawall.store.roles import OWNER
+from seawall.store.operator import as_operator
 
 _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]+[.][^@\s.]+")
 
@@ -25,38 +27,29 @@ class StaffMember:
     removed_at: datetime | None
 
 
-class StaffList:
-    """The list: `async with StaffList(migrator_url) as staff`.
+@asynccontextmanager
+async def staff_list(migrator_url: str) -> AsyncIterator[StaffList]:
+    """The list, in the hands of the operator.
 
     Raises:
         Refused: the database does not answer, or has no such list.
     """
-
-    def __init__(self, migrator_url: str) -> None:
-        self._url = migrator_url
-        self.connection: asyncpg.Connection
-
-    async def __aenter__(self) -> StaffList:
-        try:
-            self.connection = await asyncpg.connect(self._url)
-        except (OSError, asyncpg.PostgresError) as error:
-            raise Refused(
-                f"the database does not answer: {type(error).__name__}",
-                why="the list of staff is in it",
-                fix="check SEAWALL_DATABASE__MIGRATOR_URL; in development, run `seawall dev` once",
-            ) from None
-        await self.connection.execute(f"SET ROLE {OWNER}")
-        if await self.connection.fetchval("SELECT to_regclass('seawall.staff') IS NULL"):
-            await self.connection.close()
+    async with as_operator(migrator_url) as owner:
+        if await owner.fetchval("SELECT to_regclass('seawall.staff') IS NULL"):
             raise Refused(
                 "the database has no list of staff",
                 why="it comes with a migration that has not run",
                 fix="run `seawall migrate`, or start the app with `seawall dev` once",
             )
-        return self
+        yield StaffList(owner)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.connection.close()
+
+@dataclass(frozen=True)
+class StaffList:
+    """Who is staff, and who was."""
+
+    owner: asyncpg.Connection
+    """As the owner of Seawall's schema."""
 
     async def add(self, email: str, name: str) -> UUID:
         """Put somebody on the list; harmless when they are on it.
@@ -67,7 +60,7 @@ class StaffList:
         try:
             if _ADDRESS.fullmatch(email) is None or not name.strip():
                 raise asyncpg.CheckViolationError("no address or no name")
-            person: UUID = await self.connection.fetchval("SELECT seawall.add_staff($1, $2)", email, name)
+            person: UUID = await self.owner.fetchval("SELECT seawall.add_staff($1, $2)", email, name)
         except asyncpg.CheckViolationError as error:
             if "works for a tenant" in str(error):
                 raise Refused(
@@ -84,16 +77,16 @@ class StaffList:
 
     async def has_account(self, person: UUID) -> bool:
         """Whether they have an account at the development provider."""
-        found = await self.connection.fetchval("SELECT count(*) FROM seawall.dev_accounts WHERE user_id = $1", person)
+        found = await self.owner.fetchval("SELECT count(*) FROM seawall.dev_accounts WHERE user_id = $1", person)
         return bool(found)
 
     async def remove(self, email: str) -> bool:
         """Take somebody off the list: their sessions and grants end at once. False when they were not on it."""
-        return await self.connection.fetchval("SELECT seawall.remove_staff($1)", email) is not None
+        return await self.owner.fetchval("SELECT seawall.remove_staff($1)", email) is not None
 
     async def members(self) -> list[StaffMember]:
         """Everybody who is or was on it, oldest first."""
-        rows = await self.connection.fetch(
+        rows = await self.owner.fetch(
             "SELECT u.email, u.name, s.added_at, s.removed_at FROM seawall.staff s"
             " JOIN seawall.users u ON u.id = s.user_id ORDER BY s.added_at, u.email"
         )

@@ -22,7 +22,7 @@ from seawall.core.scope import Principal
 from seawall.store.database import Database
 from seawall.store.migrate import AppTables
 from seawall.store.roles import APP, BREAKGLASS, IDENTITY
-from seawall.store.staff import StaffList
+from seawall.store.staff import staff_list
 
 REVISION = """
 from alembic import op
@@ -243,7 +243,7 @@ async def test_who_is_removed_is_out_at_once(platform: Platform) -> None:
 
     grant = await platform.granted()
     inside = await platform.entered(grant)
-    async with StaffList(platform.scratch.url(MIGRATOR)) as staff:
+    async with staff_list(platform.scratch.url(MIGRATOR)) as staff:
         assert await staff.remove("ada@platform.example")
         assert not await staff.remove("ada@platform.example")
         with pytest.raises(Refused, match="is not an address"):

@@ -8,8 +8,9 @@ import pytest
 
 from seawall.access import read_policies
 from seawall.access.review import compare, verify
-from seawall.access.review.bench import Bench, Person, Request, Scoped, Thing
+from seawall.access.review.bench import Bench, Person, Request, Scoped
 from seawall.access.review.boundary import Space
+from seawall.access.review.made import Thing
 from seawall.access.review.near import reached
 from seawall.access.review.score import Pool
 from seawall.access.review.tables import read_tables

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from seawall.access import Engine, read_policies
 from seawall.access.files import FILE_BYTES_MAX
 from seawall.access.review import verify
-from seawall.access.review.bench import Bench, Person, Request, Thing
+from seawall.access.review.bench import Bench, Person, Request
 from seawall.access.review.literals import duration
+from seawall.access.review.made import Thing
 from seawall.access.review.mutants import mutants
 from seawall.access.review.score import Pool
 from seawall.access.review.tables import read_tables

@@ -27,21 +27,6 @@ from seawall.access.values import Unconvertible, converter
 from seawall.core.errors import Refused
 from seawall.core.scope import Assurance, Membership, Principal
 
-__all__ = [
-    "NOON",
-    "At",
-    "Bench",
-    "Outcome",
-    "Person",
-    "Quiet",
-    "Request",
-    "Scoped",
-    "Thing",
-    "identity",
-    "outcome_of",
-    "reading",
-]
-
 NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 """The time at which made-up requests happen, unless they say otherwise."""
 

@@ -18,8 +18,9 @@ from typing import Any
 from seawall.access.context import AUTH, BUILT_IN
 from seawall.access.entities import PRINCIPAL, ROLE, ROLE_AT, TENANT
 from seawall.access.expressions import chains
-from seawall.access.review.bench import NOON, Bench, Person, Request, Scoped, Thing
+from seawall.access.review.bench import NOON, Bench, Person, Request, Scoped
 from seawall.access.review.literals import Chain, Literals, literals_of, roles_of
+from seawall.access.review.made import Thing
 from seawall.access.review.near import Path, holder, reached
 from seawall.access.review.satisfied import WEIGHT, Aim, Sieve
 from seawall.access.schema import CedarType, EntityRef, Record, Scalar, SetOf

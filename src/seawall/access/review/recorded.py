@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from seawall.access.files import read_text
-from seawall.access.review.bench import NOON, Person, Request, Scoped, Thing
+from seawall.access.review.bench import NOON, Person, Request, Scoped
+from seawall.access.review.made import Thing
 from seawall.core.errors import Refused
 
 CORPUS_FILE = "corpus.jsonl"

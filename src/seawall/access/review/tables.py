@@ -32,8 +32,9 @@ from pathlib import Path
 from typing import Any
 
 from seawall.access.entities import PRINCIPAL, ROLE_AT, TENANT
-from seawall.access.review.bench import NOON, Bench, Outcome, Person, Request, Scoped, Thing
+from seawall.access.review.bench import NOON, Bench, Outcome, Person, Request, Scoped
 from seawall.access.review.literals import duration
+from seawall.access.review.made import Thing
 from seawall.access.review.reading import read_yaml
 from seawall.access.review.vectors import NOT_ALLOWED, read_vectors
 from seawall.access.schema import CedarType, EntityRef, Record, Scalar, SetOf

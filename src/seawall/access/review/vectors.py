@@ -21,7 +21,8 @@ from typing import Any, Protocol
 from seawall.access.authzen.questions import Question, batch, question
 from seawall.access.entities import PRINCIPAL, TENANT
 from seawall.access.files import read_text
-from seawall.access.review.bench import Bench, Person, Thing
+from seawall.access.review.bench import Bench, Person
+from seawall.access.review.made import Thing
 from seawall.core.errors import BadRequest, Refused
 
 ALLOWED, NOT_ALLOWED = "allow", "not allow"
