@@ -64,7 +64,7 @@ class Desk:
         return self.lease
 
 
-async def fill(scratch: ScratchDatabase, tenants: int = TENANTS, rows_each: int = ROWS_EACH) -> UUID:
+async def fill(scratch: ScratchDatabase, tenants: int, rows_each: int) -> UUID:
     """Rows for every tenant; gives the last one."""
     tenant = [await scratch.tenant() for _ in range(tenants)][-1]
     await scratch.owner.execute(FILL_VENUES.replace("$1", str(VENUES)))
@@ -93,7 +93,7 @@ async def main() -> None:
         engine = engine_for(Path(folder) / "policies", POLICIES)
         engine.production = True
         async with tables_of(HOME, [Venue, Parcel], Path(folder)) as scratch:
-            tenant = await fill(scratch)
+            tenant = await fill(scratch, TENANTS, ROWS_EACH)
             async with as_tenant(scratch, tenant) as lease:
                 for name, who in (await people(scratch, tenant)).items():
                     await _beside(engine, lease, name, who)
