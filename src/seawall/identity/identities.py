@@ -21,7 +21,7 @@ from seawall.identity.desk import Desk, data, input_of, onward, own_routes, page
 from seawall.identity.providers import Provider
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
-from seawall.identity.transactions import SignInTransaction
+from seawall.identity.transactions import SignInTransaction, forget_begun
 
 HERE = "/auth/identities"
 
@@ -133,7 +133,8 @@ class IdentityRoutes:
         return onward(HERE) if wants_html(request) else data({"unlinked": wanted})
 
     async def _end_sessions(self, tx: Any, principal: Principal, wanted: dict[str, str]) -> None:
-        """Sessions that began there end, except the one that asks."""
+        """Sessions that began there end, except the one that asks; and what is about to begin."""
+        await forget_begun(tx, principal.user_id)
         await tx.execute(
             """UPDATE seawall.sessions s SET revoked_at = now(), revoke_reason = 'unlinked'
                FROM seawall.provider_sessions p WHERE p.session_id = s.id AND p.issuer = $1 AND p.subject = $2
