@@ -128,7 +128,7 @@ class ClientSection(Section):
     bearer: bool = False
     """It may have tokens that are bound to no key. They open only routes that are declared `bearer("why")`."""
     resource_server: bool = False
-    """It may introspect every client's tokens, not only its own."""
+    """It may introspect every client's access tokens, not only its own."""
 
 
 LOOPBACK_REDIRECTS = ("http://127.0.0.1/callback", "http://[::1]/callback")

@@ -6,6 +6,7 @@
     sessions        opaque server-side sessions; cookies reads the cookie, `seawall.admit()` reads the session
     clients/        programs that act for a person: OAuth endpoints, access tokens, DPoP
     devices/        sessions bound to their browser's key; risk/ how unusual a sign-in or a request is
+    reach           no session makes a way into more than it could enter itself
     factors         second factors: totp, passkeys (ceremony, passkey_challenges), recovery; factor_gate says who may
                     change them, factor_removal takes one away; privileged says whose role demands one;
                     resets: an operator takes all of them away

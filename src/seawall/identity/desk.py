@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -60,6 +61,14 @@ class Desk:
     def network_limit(self, kind: str, request: Request) -> Limit:
         section = self.settings.identity
         return Limit(kind, _network(request), section.attempts_per_network, section.attempts_window_s)
+
+    def person_limit(self, kind: str, user_id: UUID, request: Request) -> Limit:
+        """Of one person from one network: for what nobody guesses. Who has only their password, and fails on purpose
+        elsewhere, does not use it up for them.
+        """
+        section = self.settings.identity
+        subject = f"{user_id}\0{_network(request)}"
+        return Limit(kind, subject, section.attempts_per_network, section.attempts_window_s)
 
     def sign_in_limit(self, request: Request) -> Limit:
         """How many sign-ins a network may begin: each leaves a row for ten minutes."""

@@ -1,7 +1,8 @@
 """`/auth/identities`: the accounts at providers by which a person signs in.
 
 Adding one gives whoever holds it the person's whole account, so it needs a second factor approved for exactly that; so
-does taking one away. The last one stays, or nobody could come back.
+does taking one away. The last one stays, or nobody could come back. And no session adds or takes away a way into more
+than it could enter itself (`reach`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from seawall.core.errors import Conflict, NotFound
 from seawall.core.events import Link
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent, Resume
+from seawall.identity import reach
 from seawall.identity.desk import Desk, data, input_of, onward, own_routes, page, wants_html
 from seawall.identity.providers import Provider
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
-from seawall.identity.transactions import SignInTransaction
+from seawall.identity.transactions import SignInTransaction, forget_begun
 
 HERE = "/auth/identities"
 
@@ -85,6 +87,7 @@ class IdentityRoutes:
             summary=f"Let your account at {known.title} sign in as you.",
         )
         async with self._desk.db.identity() as tx:
+            await self._check_reach(tx, principal, known.issuer)
             approved = await self._step_ups.consume_own(tx, principal, intent)
         if not approved:
             raise await self._step_ups.challenge_page(principal, intent, f"{HERE}/link/{provider}", {})
@@ -97,6 +100,10 @@ class IdentityRoutes:
             user_id=principal.user_id,
         )
         return await self._sign_in.send_to(known, request, transaction)
+
+    async def _check_reach(self, tx: Any, principal: Principal, issuer: str) -> None:
+        providers = self._providers.values()
+        await reach.check_within(tx, principal, reach.of_issuer(issuer, providers), providers)
 
     async def unlink(self, request: Request, principal: Self) -> Response:
         """Take one away, once a second factor has approved it."""
@@ -116,6 +123,7 @@ class IdentityRoutes:
             mine = [row for row in rows if {name: row[name] for name in wanted} == wanted]
             if not mine:
                 raise NotFound()
+            await self._check_reach(tx, principal, wanted["issuer"])
             if len(rows) == 1:
                 raise Conflict("This is the last account by which you sign in.", code="last-identity")
             approved = await self._step_ups.consume_own(tx, principal, intent)
@@ -133,7 +141,8 @@ class IdentityRoutes:
         return onward(HERE) if wants_html(request) else data({"unlinked": wanted})
 
     async def _end_sessions(self, tx: Any, principal: Principal, wanted: dict[str, str]) -> None:
-        """Sessions that began there end, except the one that asks."""
+        """Sessions that began there end, except the one that asks; and what is about to begin."""
+        await forget_begun(tx, principal.user_id)
         await tx.execute(
             """UPDATE seawall.sessions s SET revoked_at = now(), revoke_reason = 'unlinked'
                FROM seawall.provider_sessions p WHERE p.session_id = s.id AND p.issuer = $1 AND p.subject = $2

@@ -121,14 +121,14 @@ async def issuers_of(tx: Any, user_id: UUID) -> frozenset[str]:
     return frozenset(row["issuer"] for row in rows)
 
 
-async def tenants_of(tx: Any, user_id: UUID, only: frozenset[str] = frozenset()) -> list[TenantChoice]:
-    """The live tenants where the person holds a live role, by name; `only` those of these slugs, if there are any."""
+async def tenants_of(tx: Any, user_id: UUID, only: frozenset[str] | None = None) -> list[TenantChoice]:
+    """The live tenants where the person holds a live role, by name; `only` those of these slugs, unless it is None."""
     rows = await tx.fetch(
         """SELECT DISTINCT t.id, t.name FROM seawall.memberships m JOIN seawall.tenants t ON t.id = m.tenant_id
            WHERE m.user_id = $1 AND t.suspended_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > now())
-             AND (cardinality($2::text[]) = 0 OR t.slug = ANY ($2))
+             AND ($2::text[] IS NULL OR t.slug = ANY ($2))
            ORDER BY t.name, t.id""",
         user_id,
-        sorted(only),
+        None if only is None else sorted(only),
     )
     return [TenantChoice(row["id"], row["name"]) for row in rows]

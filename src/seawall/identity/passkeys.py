@@ -38,7 +38,6 @@ from seawall.identity.desk import Desk
 from seawall.identity.factors import record
 from seawall.identity.passkey_challenges import Binding, issue, take
 from seawall.identity.stepup import Challenge
-from seawall.identity.throttle import Limit
 
 PASSKEYS_MAX = 20
 """Of one person."""
@@ -201,10 +200,9 @@ class Passkeys:
     @asynccontextmanager
     async def _attempt(self, request: Request, principal: Principal) -> AsyncIterator[None]:
         """Count an attempt; one that fails becomes an event and the one answer. Nobody guesses a signature, so the
-        limit is a network's: it bounds what a session can write into the audit log.
+        limit is wide, and only bounds what can be written into the audit log.
         """
-        section = self._desk.settings.identity
-        limit = Limit(LIMIT, str(principal.user_id), section.attempts_per_network, section.attempts_window_s)
+        limit = self._desk.person_limit(LIMIT, principal.user_id, request)
         await self._desk.throttle.take(limit)
         try:
             yield

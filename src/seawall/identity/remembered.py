@@ -36,7 +36,8 @@ class Remembered(Generic[T]):
         self._clock = clock
         self._lock = asyncio.Lock()
         self._value: tuple[float, T] | None = None
-        self._failed: tuple[float, ProviderAway] | None = None
+        self._failed: tuple[float, str] | None = None
+        """When, and why: kept as a word, since an exception raised twice keeps what both times had in hand."""
 
     async def get(self, *, renew: bool = False) -> T:
         """The value, at most an hour old; with `renew`, at most ten seconds.
@@ -53,14 +54,14 @@ class Remembered(Generic[T]):
             try:
                 fetched = await self._fetch()
             except ProviderAway as away:
-                self._failed = (self._clock(), away)
-                return self._kept(away)
+                self._failed = (self._clock(), away.reason)
+                return self._kept(away.reason)
             self._value, self._failed = (self._clock(), fetched), None
             return fetched
 
-    def _kept(self, away: ProviderAway) -> T:
+    def _kept(self, reason: str) -> T:
         if self._value is None or self._age(self._value[0]) > STALE_MAX_S:
-            raise away
+            raise ProviderAway(reason)
         return self._value[1]
 
     def _age(self, since: float) -> float:

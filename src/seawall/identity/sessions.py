@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from seawall.core.ids import new_token, token_hash
+from seawall.identity.transactions import forget_begun
 
 if TYPE_CHECKING:
     from seawall.settings import SessionSection
@@ -128,7 +129,10 @@ async def end_session(tx: Any, session_id: UUID) -> int:
 
 
 async def end_all_sessions(tx: Any, user_id: UUID) -> int:
-    """End every session of a person, on every device, in every tenant; gives how many ended."""
+    """End every session of a person, on every device, in every tenant; gives how many ended. One that is about to
+    begin is ended too.
+    """
+    await forget_begun(tx, user_id)
     ended = await tx.fetch(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'sign-out-everywhere'
            WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() RETURNING id""",
@@ -150,6 +154,7 @@ async def end_one_of(tx: Any, user_id: UUID, session_id: UUID) -> int:
 
 async def end_others(tx: Any, user_id: UUID, keep: UUID) -> int:
     """End every browser session of a person but one; gives how many ended. Apps are ended where they are listed."""
+    await forget_begun(tx, user_id)
     ended = await tx.fetch(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'ended-by-person'
            WHERE user_id = $1 AND id <> $2 AND kind = 'browser' AND revoked_at IS NULL AND expires_at > now()
@@ -191,7 +196,10 @@ async def live_sessions(tx: Any, user_id: UUID, this: UUID) -> list[SessionLine]
 
 
 async def raise_epoch(tx: Any, user_id: UUID, *, keep: UUID | None = None) -> None:
-    """End every session of a person by raising the epoch they were made under, except the session `keep`."""
+    """End every session of a person by raising the epoch they were made under, except the session `keep`. One that is
+    about to begin is ended too.
+    """
+    await forget_begun(tx, user_id)
     epoch = await tx.fetchval("UPDATE seawall.users SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch", user_id)
     if keep is not None:
         await tx.execute("UPDATE seawall.sessions SET epoch = $2 WHERE id = $1", keep, epoch)

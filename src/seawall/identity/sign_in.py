@@ -22,7 +22,7 @@ from seawall.core.clock import now
 from seawall.core.decisions import passage_of, public
 from seawall.core.errors import NotFound, Problem, Unavailable
 from seawall.core.events import Link, SignIn
-from seawall.identity import cookies
+from seawall.identity import cookies, reach
 from seawall.identity.ceremony import PasskeyProblem
 from seawall.identity.desk import Desk, credential_input, data, input_of, onward, page, query_of, wants_html
 from seawall.identity.linking import TenantChoice, check_enabled, find_person, issuers_of, link_to_session, tenants_of
@@ -248,16 +248,14 @@ class SignInRoutes:
 
     async def _tenants(self, transaction: SignInTransaction, user_id: UUID) -> list[TenantChoice]:
         """Where the person may enter through the provider that vouched for them. With a passkey, where they may through
-        one of the providers that their account is linked with: it is no way around what a provider is trusted for.
+        every one of the providers that their account is linked with: it is no way around what one is trusted for.
         """
         async with self._desk.db.identity() as tx:
-            if transaction.provider != PASSKEY_PROVIDER:
-                return await tenants_of(tx, user_id, self._providers[transaction.provider].trust.tenants)
-            issuers = await issuers_of(tx, user_id)
-            trusted = [p.trust.tenants for p in self._providers.values() if p.issuer in issuers]
-            if not trusted:
-                return []
-            return await tenants_of(tx, user_id, frozenset().union(*trusted) if all(trusted) else frozenset())
+            if transaction.provider == PASSKEY_PROVIDER:
+                only = reach.of_passkeys(await issuers_of(tx, user_id), self._providers.values())
+            else:
+                only = self._providers[transaction.provider].trust.tenants or None
+            return await tenants_of(tx, user_id, only)
 
     async def _linked(self, request: Request, transaction: SignInTransaction, claims: IdClaims) -> Response:
         """Somebody who is signed in has proved an account at one more provider: it is theirs from now on."""

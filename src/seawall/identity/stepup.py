@@ -14,7 +14,7 @@ from uuid import UUID
 import orjson
 
 from seawall.audit import append_as
-from seawall.core.errors import StepUpRequired
+from seawall.core.errors import Forbidden, StepUpRequired
 from seawall.core.events import StepUp
 from seawall.core.scope import Principal, Transaction
 from seawall.core.stepup import Intent
@@ -25,6 +25,16 @@ from seawall.identity.sessions import renew_token
 PENDING_MAX = 20
 """Challenges that one session may have waiting; the oldest goes first."""
 SUMMARY_LENGTH_MAX = 500
+HARDWARE = "hwk"
+"""The method (RFC 8176) of a key that does not leave its device: what NIST SP 800-63B §2.3 wants for AAL 3. What is
+typed can be given to a false page, and a key that is synchronised is in as many places as its person has devices."""
+
+
+class FactorTooWeak(Forbidden):
+    """The policy demands more than this factor proves. Nothing is approved."""
+
+    code = "factor-too-weak"
+    title = "This needs a passkey that is kept in hardware"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +49,17 @@ class Challenge:
     resume: dict[str, Any] | None
     digest: bytes
     acr: str
+    max_age_s: int
     expires_at: datetime
     approved_at: datetime | None
     session_id: UUID
     """Whose approval it will be: the browser's own session, or the grant of a client of the same person."""
     client_id: str | None
+
+    @property
+    def in_hardware(self) -> bool:
+        """Whether nothing but a key in hardware will do."""
+        return self.acr == "aal3"
 
 
 class DatabaseStepUps:
@@ -118,7 +134,7 @@ class DatabaseStepUps:
         """
         row = await tx.fetchrow(
             """SELECT c.id, c.action, c.resource, c.params::text, c.summary, c.resume::text, c.digest, c.acr,
-                 c.expires_at, c.approved_at, c.session_id, s.client_id
+                 c.max_age_s, c.expires_at, c.approved_at, c.session_id, s.client_id
                FROM seawall.step_up_challenges c JOIN seawall.sessions s ON s.id = c.session_id
                WHERE c.id = $1 AND c.user_id = $3 AND c.tenant_id = $4 AND c.expires_at > now()
                  AND (c.session_id = $2 OR (s.kind = 'client' AND seawall.grant_is_live(s.id)))""",
@@ -133,10 +149,16 @@ class DatabaseStepUps:
         return Challenge(**{**dict(row), **texts})
 
     async def approve(self, tx: Any, principal: Principal, challenge: Challenge, method: str) -> str | None:
-        """Turn a challenge into an approval, raise the caller's session to AAL 2 and renew its token.
+        """Turn a challenge into an approval, raise the caller's session to AAL 2 and renew its token. The approval is
+        good no longer than the factor that was just proved counts as fresh.
 
         Gives the new token; None when the challenge was approved already or the session has ended.
+
+        Raises:
+            FactorTooWeak: `method` does not reach the level that is asked for.
         """
+        if challenge.in_hardware and method != HARDWARE:
+            raise FactorTooWeak("An authenticator app, a recovery code or a synchronised passkey is not enough.")
         opened = await tx.fetchval(
             """UPDATE seawall.step_up_challenges SET approved_at = now()
                WHERE id = $1 AND approved_at IS NULL AND expires_at > now() RETURNING id""",
@@ -153,7 +175,7 @@ class DatabaseStepUps:
             principal.user_id,
             principal.tenant_id,
             challenge.digest,
-            self._lifetime_s,
+            min(self._lifetime_s, challenge.max_age_s),
         )
         await _record(tx, principal, (challenge.id, challenge.action, challenge.digest), "approved")
         return token

@@ -82,12 +82,12 @@ class StepUpRoutes:
                 method = await self._with_passkey(request, principal, challenge, credential)
             else:
                 method = await self._with_code(principal, challenge, fields.get("code", ""))
+            async with self._desk.db.identity() as tx:
+                token = await self._step_ups.approve(tx, principal, challenge, method)
         except Problem as why:
             if not wants_html(request):
                 raise
             return await self._page(request, principal, challenge, why)
-        async with self._desk.db.identity() as tx:
-            token = await self._step_ups.approve(tx, principal, challenge, method)
         if token is None:
             raise Conflict("This was approved already, or is over.")
         answer = self._approved(request, challenge)

@@ -210,7 +210,9 @@ def _claims(claims: dict[str, Any], expected: Expected, now_s: int) -> IdClaims:
     return IdClaims(
         issuer=expected.issuer,
         subject=subject,
-        email=str(email).lower() if verified else None,
+        # Of bytes, so that only ASCII's letters are folded: the Kelvin sign in lower case is our "k", and whoever owns
+        # the mailbox written with it would be taken for somebody else.
+        email=str(email).encode().lower().decode() if verified else None,
         auth_time=auth_time,
         amr=tuple(a for a in amr[:8] if is_word(a) and len(a) <= 32) if isinstance(amr, list) else (),
         session=session_of(claims),

@@ -86,24 +86,16 @@ class TotpRoutes:
         return answer
 
     async def _again(self, request: Request, principal: Principal, after: str, why: WrongCode | TooMany) -> Response:
+        """The page once more, without the secret: here is no gate, so whoever has the session's cookie may ask."""
         async with self._desk.db.identity() as tx:
             secret = await self._desk.factors.totp.pending(tx, principal.user_id, principal.session_id)
         if not wants_html(request) or secret is None:
             raise why
-        answer = await self._enrolment(request, principal, secret, after, problem=why.title, status=why.status)
+        answer = page(request, "totp", status=why.status, secret=None, next=after, problem=why.title)
         answer.headers.update(why.headers)
         return answer
 
-    async def _enrolment(
-        self,
-        request: Request,
-        principal: Principal,
-        secret: str,
-        after: str,
-        *,
-        problem: str = "",
-        status: int = 200,
-    ) -> Response:
+    async def _enrolment(self, request: Request, principal: Principal, secret: str, after: str) -> Response:
         async with self._desk.db.identity() as tx:
             email = await tx.fetchval("SELECT email FROM seawall.users WHERE id = $1", principal.user_id)
         uri = otpauth_uri(secret, account=email, issuer=self._desk.settings.app.name)
@@ -112,7 +104,7 @@ class TotpRoutes:
         # An inline element with presentation attributes only: the policy forbids style attributes and data: scripts.
         svg = Markup(segno.make(uri, micro=False).svg_inline(scale=5, border=2, dark="#000", light="#fff"))  # noqa: S704
         spaced = " ".join(secret[i : i + 4] for i in range(0, len(secret), 4))
-        return page(request, "totp", status=status, svg=svg, secret=spaced, uri=uri, next=after, problem=problem)
+        return page(request, "totp", svg=svg, secret=spaced, next=after, problem="")
 
     async def remove(self, request: Request, principal: Self) -> Response:
         """Take the authenticator app away."""

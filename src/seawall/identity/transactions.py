@@ -123,3 +123,10 @@ async def use_transaction(tx: Any, transaction_id: str, *purposes: Purpose) -> S
         user_id=row["user_id"],
         assurance=row["assurance"],
     )
+
+
+async def forget_begun(tx: Any, user_id: UUID) -> None:
+    """Take away the sign-ins of a person that wait for the choice of a tenant only. Whoever ends sessions, or takes a
+    factor or a provider away, means what was proved with it a minute ago as well.
+    """
+    await tx.execute("DELETE FROM seawall.sign_in_transactions WHERE user_id = $1 AND purpose = 'tenant'", user_id)

@@ -107,8 +107,8 @@ class House:
             return {"paid": approval}
 
     # what tests use
-    def browser(self) -> Browser:
-        return Browser(self)
+    def browser(self, address: str = "192.0.2.7") -> Browser:
+        return Browser(self, address)
 
     async def person(self, email: str, *tenants: UUID, password: str = RIGHT, role: str = "clerk") -> UUID:
         """Somebody with a development account and the role in each tenant."""
@@ -141,9 +141,9 @@ class House:
 class Browser:
     """An HTTP client with cookies and a browser's headers."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, address: str = "192.0.2.7") -> None:
         self.house = house
-        transport = httpx2.ASGITransport(app=house.asgi, client=("192.0.2.7", 1234), raise_app_exceptions=False)
+        transport = httpx2.ASGITransport(app=house.asgi, client=(address, 1234), raise_app_exceptions=False)
         self.http = httpx2.AsyncClient(transport=transport, base_url=ORIGIN)
 
     @property

@@ -15,7 +15,7 @@ from tests.support.databases import ScratchDatabase
 from seawall.settings import IdentitySection, ProviderSection, Settings
 from seawall_check.probes.provider import CLIENT_ID, HostileProvider, Lie, hostile_provider
 
-EMAIL = "guest@partner.example"
+EMAIL = "karl@partner.example"
 
 
 @pytest.fixture
@@ -75,9 +75,10 @@ async def test_an_invited_person_is_linked_once_by_verified_address(
         ({"email": EMAIL, "email_verified": False}, "account-unknown"),
         ({"email": EMAIL, "email_verified": "true"}, "account-unknown"),
         ({"email": [EMAIL], "email_verified": True}, "account-unknown"),
-        ({"email": "guest@evil.example", "email_verified": True}, "email-domain"),
-        ({"email": "guest@partner.example@evil.example", "email_verified": True}, "email-domain"),
+        ({"email": "karl@evil.example", "email_verified": True}, "email-domain"),
+        ({"email": "karl@partner.example@evil.example", "email_verified": True}, "email-domain"),
         ({"email": "nobody@partner.example", "email_verified": True}, "account-unknown"),
+        ({"email": EMAIL.replace("k", "\u212a"), "email_verified": True}, "account-unknown"),  # the Kelvin sign
     ],
 )
 async def test_everybody_else_is_refused(

@@ -376,6 +376,15 @@ async def test_refusals_are_bounded(house: House, browser: Browser) -> None:
     assert len(await house.events("identity.factor-proof")) == 20
 
 
+async def test_who_has_the_password_only_locks_nobody_out(house: House, browser: Browser) -> None:
+    passkey, _ = await add(browser)
+    thief = house.browser("198.51.100.9")
+    await thief.sign_in("ann@example.com")
+    statuses = [(await thief.post(PROVE, headers=JSON, json={"credential": {}})).status_code for _ in range(22)]
+    assert statuses[-1] == 429
+    assert await approve(browser, passkey, PROVE) == 200
+
+
 async def test_the_app_role_reads_nothing_of_it(house: House, browser: Browser) -> None:
     async with house.scratch.database.as_app() as connection:
         for table in ("passkeys", "passkey_handles", "passkey_challenges", "recovery_codes", "privileged_roles"):

@@ -146,6 +146,18 @@ async def test_enrolment_is_the_sessions_own_recent_and_bounded(house: House, br
     assert sent.headers["location"] == "/auth/sign-in?fresh=1&next=%2Fauth%2Ftotp%3Fnext%3D%252Forders"
 
 
+async def test_the_secret_is_shown_once(house: House, browser: Browser) -> None:
+    """Whoever has copied the cookie opens no gate, and reads nothing of an enrolment that its owner has begun."""
+    secret = (await browser.get("/auth/totp", JSON)).json()["secret"]
+    thief = house.browser()
+    thief.http.cookies.set("__Host-sw_sid", str(browser.token), domain="shop.localhost")
+    for status in [403] * 5 + [429]:
+        page = await thief.post("/auth/totp", data={"code": App(secret).wrong()})
+        assert (page.status_code, "begin again" in page.text) == (status, True)
+        assert secret[:4] not in page.text
+        assert "<svg" not in page.text
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -285,7 +297,7 @@ async def test_the_pages_lead_through_enrolment_and_back_to_the_form(house: Hous
     secret = page.text.split('<code class="code">')[1].split("<")[0].replace(" ", "")
     app = App(secret)
     wrong = await browser.post("/auth/totp", data={"code": app.wrong(), "next": address})
-    assert (wrong.status_code, secret[:4] in wrong.text) == (403, True)
+    assert (wrong.status_code, f"/auth/totp?next={address}" in wrong.text) == (403, True)
     done = await browser.post("/auth/totp", data={"code": app.code(), "next": address})
     assert f'href="{address}"' in done.text
     approve = await browser.get(address)

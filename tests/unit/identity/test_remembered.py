@@ -55,6 +55,15 @@ async def test_a_source_that_is_away_is_asked_once_in_a_while_and_nobody_waits_f
     assert await source.remembered.get() == 2
 
 
+async def test_nothing_of_who_was_told_so_is_kept() -> None:
+    source = Source()
+    source.failure = ProviderAway("provider-unreachable")
+    first, second = await asyncio.gather(*(source.remembered.get() for _ in range(2)), return_exceptions=True)
+    assert first is not second
+    assert isinstance(second, ProviderAway)
+    assert (second.reason, source.asked) == ("provider-unreachable", 1)
+
+
 async def test_what_was_good_is_used_for_a_day_and_no_longer() -> None:
     source = Source()
     assert await source.remembered.get() == 1

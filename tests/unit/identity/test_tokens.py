@@ -117,6 +117,15 @@ def test_an_address_counts_only_when_verified_is_the_boolean(value: Any) -> None
     assert verify_id_token(token({"email_verified": value}), KEYS, EXPECTED, now_s=NOW).email is None
 
 
+def test_only_ascii_letters_of_an_address_are_folded() -> None:
+    for said, read in {
+        "Kim@EXAMPLE.com": "kim@example.com",
+        "\u212aim@example.com": "\u212aim@example.com",  # the Kelvin sign, which `str.lower` makes a "k" of
+        "kim@\u212a.example": "kim@\u212a.example",
+    }.items():
+        assert verify_id_token(token({"email": said}), KEYS, EXPECTED, now_s=NOW).email == read
+
+
 def test_what_the_database_could_not_store_is_left_out() -> None:
     odd = {"email": "a\x00@example.com", "amr": ["pwd", 7, "\ud800", "x" * 33, ["mfa"]]}
     claims = verify_id_token(token(odd), KEYS, EXPECTED, now_s=NOW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 
@@ -72,9 +73,10 @@ class AccessToken:
         # RFC 9449 §7.2: a bound token under the scheme Bearer is a stolen one, or a downgrade.
         if self.scheme != "dpop":
             raise TokenRefused("This token is bound to a key: send it as `DPoP`, with a proof.")
-        asked = ProofRequest(
-            self.request.method, self.clients.issuer(self.request) + self.request.scope["path"], self.token
-        )
+        # Escaped again: the server has unescaped the path once, and a "?" or "%" in it would end it or be read twice: a
+        # proof for one address would do for another.
+        address = self.clients.issuer(self.request) + quote(self.request.scope["path"])
+        asked = ProofRequest(self.request.method, address, self.token)
         proof = verify_proof(self.request.headers.getlist("dpop"), asked, self.clients.nonces, now_s=now_s())
         if proof.jkt != claims.jkt:
             raise TokenRefused("The proof is by another key than the token's.")

@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 
 PATH = "/oauth/token"
 
-_GONE = OAuthError("invalid_grant", "The code or token is not valid here, or not any more.")
-_BY_NOBODY = OAuthError("invalid_dpop_proof", "This proof was used before; make a new one for each request.")
+
+# Classes and not two values: an exception that is raised again and again keeps the frames of every time, and with them
+# each request's form. Anybody may have themselves refused.
+class _Gone(OAuthError):
+    def __init__(self) -> None:
+        super().__init__("invalid_grant", "The code or token is not valid here, or not any more.")
+
+
+class _ByNobody(OAuthError):
+    def __init__(self) -> None:
+        super().__init__("invalid_dpop_proof", "This proof was used before; make a new one for each request.")
 
 
 class TokenRoutes:
@@ -98,7 +107,7 @@ class TokenRoutes:
             answer = None if grant is None else await self._tokens(tx, request, grant)
         # Outside: what was used up or revoked stays so.
         if answer is None:
-            raise _GONE
+            raise _Gone
         return answer
 
     async def _refresh(
@@ -106,7 +115,7 @@ class TokenRoutes:
     ) -> Response:
         token = self._clients.refresh.read(form.get("refresh_token", ""))
         if token is None:
-            raise _GONE
+            raise _Gone
         if form.get("scope"):
             raise OAuthError("invalid_scope", "There are no scopes here.")
         async with self._clients.desk.db.identity() as tx:
@@ -121,7 +130,7 @@ class TokenRoutes:
             )
             answer = await self._tokens(tx, request, found) if isinstance(found, Grant) else None
         if answer is None:
-            raise _GONE
+            raise _Gone
         return answer
 
     async def _tokens(self, tx: object, request: Request, grant: Grant) -> Response:
@@ -148,4 +157,4 @@ async def _use(tx: object, proof: Proof | None) -> None:
     if proof is not None and not await tx.fetchval(  # type: ignore[attr-defined]
         "SELECT seawall.use_proof($1, $2)", proof.seen_as, PROOF_KEPT_S
     ):
-        raise _BY_NOBODY
+        raise _ByNobody

@@ -33,6 +33,10 @@ async def house(settings: Settings, scratch: ScratchDatabase) -> AsyncIterator[H
     async def scan(principal: Self) -> dict[str, str]:
         return {"who": str(principal.user_id)}
 
+    @built.app.get("/things/{name}")
+    async def thing(name: str, principal: Self) -> dict[str, str]:
+        return {"name": name}
+
     async with built.identity.running():
         yield built
 

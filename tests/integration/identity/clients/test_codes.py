@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from uuid import UUID
 
+from starlette.requests import Request
 from tests.integration.identity.conftest import ORIGIN, Browser, House
 from tests.support.clients import OTHER_SECRET, SECRET, api_of, last_event
 
@@ -170,3 +172,25 @@ async def test_refusals_are_slowed_down(house: House, settings: Settings) -> Non
     assert answers[0].status_code == 401
     assert (answers[-1].status_code, answers[-1].json()["error"]) == (429, "slow_down")
     assert int(answers[-1].headers["retry-after"]) > 0
+
+
+async def test_nothing_of_a_refused_request_stays_in_memory(house: House) -> None:
+    """Whoever may have themselves refused, which is anybody, must not be able to fill the process."""
+    api = api_of(house)
+
+    async def refused_times(times: int) -> int:
+        """How many requests are still held after so many refusals of every kind."""
+        for _ in range(times):
+            proof = (await api.call("token_endpoint", {})).request.headers["dpop"]
+            for form in (
+                {"grant_type": "refresh_token", "refresh_token": "x" * 4_000},
+                {"grant_type": "authorization_code", "code": "x" * 43},
+            ):
+                assert (await api.call("token_endpoint", form)).json()["error"] == "invalid_grant"
+            form = {"grant_type": "authorization_code", "code": "x" * 43}
+            used = [(await api.call("token_endpoint", form, proof=proof)).json()["error"] for _ in range(2)]
+            assert used == ["invalid_grant", "invalid_dpop_proof"]
+        gc.collect()
+        return sum(isinstance(one, Request) for one in gc.get_objects())
+
+    assert await refused_times(1) >= await refused_times(5)

@@ -129,11 +129,18 @@ async def test_who_may_ask_what(house: House, browser: Browser, api: Api) -> Non
         "token_type": "DPoP",
         **{name: claims[name] for name in ("client_id", "sub", "sid", "jti", "iss", "aud", "iat", "exp", "cnf")},
     }
-    assert (await gateway.introspect(api.refresh_token)).json()["active"] is True
-    old = api.refresh_token
-    await api.refresh()
-    assert (await gateway.introspect(old)).json() == {"active": False}
     assert (await gateway.introspect("nonsense")).json() == {"active": False}
+    await _about_refresh_tokens(web, gateway)
+
+
+async def _about_refresh_tokens(web: Api, gateway: Api) -> None:
+    """They open no API, so whoever guards one is told so: else a stolen one would be let in there, without its key."""
+    old, claims = web.refresh_token, claims_of(web.access_token)
+    assert (await gateway.introspect(old)).json() == {"active": False}
+    about = {name: claims[name] for name in ("client_id", "sub", "sid", "cnf")}
+    assert (await web.introspect(old)).json() == {"active": True, **about}
+    await web.refresh()
+    assert (await web.introspect(old)).json() == {"active": False}
 
 
 async def test_refresh_against_revocation(house: House, api: Api) -> None:

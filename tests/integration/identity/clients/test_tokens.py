@@ -121,3 +121,16 @@ async def test_sessions_of_the_admission_key_alone(house: House, api: Api) -> No
             assert not await connection.fetchval("SELECT has_table_privilege($1, 'SELECT')", f"seawall.{table}")
     finally:
         await connection.close()
+
+
+async def test_a_proof_is_for_one_address(api: Api) -> None:
+    for path, name in {"/things/a": "a", "/things/a%3Fb": "a?b", "/things/%2541": "%41", "/things/%C3%A9": "é"}.items():
+        answer = await api.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"name": name}), answer.text
+    for made_for, sent_to in (
+        ("/things/a", "/things/a%3Fb"),
+        ("/things/a", "/things/a%23b"),
+        ("/things/A", "/things/%2541"),
+    ):
+        answer = await api.get(sent_to, proof=api.proof("GET", made_for))
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid-dpop-proof")
