@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from tests.support.databases import ScratchDatabase
 
 from seawall.core.errors import Refused
@@ -131,21 +132,28 @@ async def test_what_was_changed_by_hand_is_put_right(scratch: ScratchDatabase, t
     assert await _state(scratch) == before
 
 
-async def test_audited_rows_may_change_in_the_same_transaction(
-    scratch: ScratchDatabase, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("audited", [True, False])
+async def test_a_migration_owes_the_log_its_events(
+    scratch: ScratchDatabase, monkeypatch: pytest.MonkeyPatch, audited: bool
 ) -> None:
-    person = await scratch.person(await scratch.tenant(), "clerk")
+    """Though the trigger that asks for them is made again in its transaction."""
+    person, before = await scratch.person(await scratch.tenant(), "clerk"), await _state(scratch)
 
     def upgrade(connection: Connection, *_: object) -> None:
         connection.exec_driver_sql("UPDATE seawall_meta.functions SET digest = ''")
         connection.exec_driver_sql("UPDATE seawall.memberships SET role = 'cook'")
-        connection.exec_driver_sql(
-            'SELECT seawall.audit_append_as(NULL, NULL, NULL, ARRAY[$${"kind":"access.grant","outcome":"success"}$$])'
-        )
+        if audited:
+            event = '{"kind":"access.grant","outcome":"success"}'
+            connection.exec_driver_sql(f"SELECT seawall.audit_append_as(NULL, NULL, NULL, ARRAY['{event}'])")
 
     monkeypatch.setattr(migrate, "_upgrade", upgrade)
-    await scratch.development.migrate(None)
-    assert await scratch.owner.fetchval("SELECT role FROM seawall.memberships WHERE user_id = $1", person) == "cook"
+    if audited:
+        await scratch.development.migrate(None)
+    else:
+        with pytest.raises(DBAPIError, match="a change to memberships without its audit event"):
+            await scratch.development.migrate(None)
+    role = await scratch.owner.fetchval("SELECT role FROM seawall.memberships WHERE user_id = $1", person)
+    assert (role, await _state(scratch)) == ("cook" if audited else "clerk", before)
 
 
 async def test_a_body_that_cannot_run_is_not_migrated_to(

@@ -79,7 +79,7 @@ def write_functions(connection: Connection) -> None:
     )
     if connection.execute(text("SELECT digest FROM seawall_meta.functions")).scalar() == _digest(connection):
         return
-    # A migration may have changed audited rows, and no trigger goes while one of its checks is still to come.
+    # A deferred trigger that is made again forgets what it has yet to check: rows that a migration changed unaudited.
     connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
     connection.execute(text("SET LOCAL check_function_bodies = off"))
     _run_files(connection)
