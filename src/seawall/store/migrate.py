@@ -1,4 +1,4 @@
-"""Bring a database up to date: Seawall's own schema, then the app's tables, then the walls around them."""
+"""Bring a database up to date: Seawall's tables and functions, then the app's tables, then the walls around these."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from seawall.core.errors import Refused
 from seawall.store.address import sqlalchemy_url
+from seawall.store.functions import write_functions
 from seawall.store.roles import OWNER
 from seawall.store.version import require_version
 from seawall.store.walls import raise_walls
@@ -37,8 +38,8 @@ async def migrate(url: str, app: AppTables | None = None) -> None:
     """Upgrade the database behind `url`, the migrator's (or a superuser's).
 
     Raises:
-        Refused: PostgreSQL is missing or too old, the role may not become the owner, or a table would stand outside the
-        walls.
+        Refused: PostgreSQL is missing or too old, the role may not become the owner, something of the app needs a
+        function that Seawall no longer has, or a table would stand outside the walls.
     """
     engine = create_async_engine(sqlalchemy_url(url), poolclass=NullPool)
     try:
@@ -47,8 +48,9 @@ async def migrate(url: str, app: AppTables | None = None) -> None:
             await connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
             await connection.execute(text(f"SET ROLE {OWNER}"))
             await connection.execute(text("CREATE SCHEMA IF NOT EXISTS seawall_meta"))
-            await connection.commit()
+            # In one transaction with the functions: nobody meets new tables under old functions, or half an upgrade.
             await connection.run_sync(_upgrade, _TREE / "versions", "seawall_revision", None)
+            await connection.run_sync(write_functions)
             await connection.commit()
             if app is not None and app.versions.is_dir():
                 await connection.execute(text("SET search_path = app"))

@@ -1,4 +1,4 @@
--- Identity's own tables. The app's role gets nothing here but EXECUTE on one function.
+-- Identity's own tables. The app's role gets nothing here.
 
 -- A sign-in on its way. State, nonce and verifier are derived from an id of which only the hash is here.
 CREATE TABLE seawall.sign_in_transactions (
@@ -69,72 +69,12 @@ CREATE TABLE seawall.step_up_approvals (
 );
 CREATE INDEX step_up_approvals_live ON seawall.step_up_approvals (session_id, digest) WHERE consumed_at IS NULL;
 
--- Uses up one approval within the business transaction: a rollback gives it back, a concurrent second use waits for the
--- first and then finds it consumed. Who asks is taken from the verified context, never from an argument. Its audit event
--- is written right here, so that no caller can forget it.
-CREATE FUNCTION seawall.consume_approval(digest bytea) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
-DECLARE
-    used record;
-BEGIN
-    UPDATE seawall.step_up_approvals p SET consumed_at = clock_timestamp()
-    FROM seawall.step_up_challenges c
-    WHERE p.id = (SELECT a.id FROM seawall.step_up_approvals a
-                  WHERE a.session_id = seawall.session_id() AND a.user_id = seawall.user_id()
-                    AND a.tenant_id = seawall.tenant_id() AND a.digest = consume_approval.digest
-                    AND a.consumed_at IS NULL AND a.expires_at > clock_timestamp()
-                  ORDER BY a.expires_at LIMIT 1 FOR UPDATE)
-      AND p.consumed_at IS NULL AND c.id = p.challenge_id
-    RETURNING p.id, p.user_id, c.id AS challenge_id, c.action INTO used;
-    IF used.id IS NOT NULL THEN
-        INSERT INTO seawall.audit_events (tenant_id, user_id, session_id, kind, outcome, body)
-        VALUES (seawall.tenant_id(), seawall.user_id(), seawall.session_id(), 'identity.step-up', 'success',
-                jsonb_build_object('trace_id', '', 'user_id', used.user_id, 'challenge_id', used.challenge_id,
-                                   'action', used.action, 'digest', encode(digest, 'hex'), 'step', 'consumed'));
-    END IF;
-    RETURN used.id;
-END $$;
-GRANT EXECUTE ON FUNCTION seawall.consume_approval(bytea) TO seawall_app;
-
 -- Throttling by GCRA: one timestamp per key, the theoretical arrival time of the next attempt. UNLOGGED: a crash forgets it.
 CREATE UNLOGGED TABLE seawall.throttles (
     key bytea PRIMARY KEY CHECK (length(key) = 32),
     tat timestamptz NOT NULL
 );
 CREATE INDEX throttles_tat ON seawall.throttles (tat);
-
--- Takes one of `times` attempts per `window_s` seconds. Gives 0, or the seconds to wait; a refused attempt takes nothing.
-CREATE FUNCTION seawall.throttle(key bytea, times integer, window_s integer) RETURNS double precision
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
-#variable_conflict use_column
-DECLARE
-    moment timestamptz := clock_timestamp();
-    step interval := make_interval(secs => throttle.window_s::double precision / throttle.times);
-    -- a millisecond against the rounding of step to microseconds
-    latest timestamptz := moment + make_interval(secs => throttle.window_s) + interval '1 millisecond';
-    wait_s double precision;
-BEGIN
-    IF random() < 0.02 THEN
-        DELETE FROM seawall.throttles d WHERE d.key IN (
-            SELECT o.key FROM seawall.throttles o WHERE o.tat < moment LIMIT 200 FOR UPDATE SKIP LOCKED);
-    END IF;
-    INSERT INTO seawall.throttles AS t (key, tat) VALUES (throttle.key, moment + step)
-    ON CONFLICT (key) DO UPDATE SET tat = greatest(t.tat, moment) + step
-        WHERE greatest(t.tat, moment) + step <= latest;
-    IF FOUND THEN RETURN 0; END IF;
-    SELECT extract(epoch FROM t.tat + step - latest) INTO wait_s FROM seawall.throttles t WHERE t.key = throttle.key;
-    RETURN greatest(coalesce(wait_s, 1), 0.001);
-END $$;
-
--- Returns an attempt that turned out well: only failures count.
-CREATE FUNCTION seawall.throttle_give_back(key bytea, times integer, window_s integer) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
-    UPDATE seawall.throttles t
-    SET tat = t.tat - make_interval(secs => throttle_give_back.window_s::double precision / throttle_give_back.times)
-    WHERE t.key = throttle_give_back.key
-$$;
-GRANT EXECUTE ON FUNCTION seawall.throttle(bytea, integer, integer),
-                          seawall.throttle_give_back(bytea, integer, integer) TO seawall_identity;
 
 -- The embedded development provider. Filled by a development seed only; the provider refuses to start in production.
 CREATE TABLE seawall.dev_accounts (

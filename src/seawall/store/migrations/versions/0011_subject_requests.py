@@ -1,6 +1,4 @@
-"""Copies and erasures of people who asked an operator, by letter."""
-
-from seawall.store.script import run_script
+"""Copies and erasures of people who asked an operator, by letter. Functions only: they stand in `store/functions`."""
 
 revision = "0011"
 down_revision = "0010"
@@ -9,7 +7,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    run_script(__file__)
+    pass
 
 
 def downgrade() -> None:
