@@ -2,6 +2,9 @@
 
 What listens may be deaf without knowing it (a pooler in between, a half-open connection), so it sends a word to itself
 now and then. While that does not come back, keys are kept for seconds only.
+
+Every role of the database may say a word on this channel; PostgreSQL has no right to withhold. A forged one opens
+nothing: keys that nobody revoked are asked for again, and a transaction in their midst fails.
 """
 
 from __future__ import annotations

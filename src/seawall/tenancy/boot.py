@@ -23,7 +23,11 @@ SELECT current_setting('server_version_num')::integer AS version,
         WHERE c.relnamespace = to_regnamespace('app') AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned,
        (SELECT string_agg(o.rolname, ', ') FROM pg_roles o
         WHERE NOT r.rolsuper AND o.oid <> r.oid AND pg_has_role(r.oid, o.oid, 'MEMBER')) AS member_of,
-       has_schema_privilege(r.oid, to_regnamespace('app'), 'CREATE') AS may_create
+       (SELECT string_agg(n.nspname, ', ') FROM pg_namespace n
+        WHERE n.nspname !~ '^pg_(toast_)?temp' AND has_schema_privilege(r.oid, n.oid, 'CREATE')) AS creates_in,
+       has_database_privilege(r.oid, current_database(), 'CREATE') AS may_create,
+       -- PUBLIC's in every new database: what is temporary is found by its bare name before what is not
+       has_database_privilege(r.oid, current_database(), 'TEMP') AS may_stage
 FROM pg_roles r WHERE r.rolname = current_user
 """
 
@@ -66,7 +70,9 @@ def _check_role(found: Any) -> None:
         "may create roles": found["rolcreaterole"],
         "may create databases": found["rolcreatedb"],
         "may replicate": found["rolreplication"],
-        "may create objects in the app's schema": found["may_create"],
+        "may create schemas": found["may_create"],
+        "may create temporary objects": found["may_stage"],
+        f"may create objects in {found['creates_in']}": found["creates_in"] is not None,
         f"owns app.{found['owned']}": found["owned"] is not None,
         f"is a member of {found['member_of']}": found["member_of"] is not None,
     }

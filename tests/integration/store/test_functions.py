@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.databases import ScratchDatabase
 
 from seawall.core.errors import Refused
+from seawall.core.ids import token_hash
 from seawall.store import functions, migrate
 
 DEFINED = re.compile(r"CREATE (?:OR REPLACE )?FUNCTION (seawall\.\w+)\(")
@@ -43,6 +44,11 @@ TAMPERED = {
         CREATE AGGREGATE seawall.most(integer) (SFUNC = int4larger, STYPE = integer); RESET ROLE""",
 }
 """Each runs as a superuser."""
+INTRUDER = """
+CREATE FUNCTION pg_temp.evil(pg_catalog.uuid) RETURNS boolean LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'ran as %', current_user; END $$;
+CREATE DOMAIN pg_temp.uuid AS pg_catalog.uuid CHECK (pg_temp.evil(VALUE));
+"""
 
 
 async def _state(scratch: ScratchDatabase) -> list[str]:
@@ -90,8 +96,28 @@ async def test_the_database_has_those_of_the_files(shared_scratch: ScratchDataba
         name for file in functions.files() for name in DEFINED.findall(_script(file))
     )
     assert {row[1] for row in there} == {"seawall_owner"}
-    assert {row[2] for row in there} == {"search_path=pg_catalog"}
+    assert {row[2] for row in there} == {"search_path=pg_catalog, pg_temp"}
     assert not [row[0] for row in there if row[3] is None or re.search(r"[{,]=", row[3])]  # NULL and `=X`: everybody
+
+
+async def test_a_temporary_type_is_not_taken_for_the_real_one(scratch: ScratchDatabase) -> None:
+    """Where the app's role may make temporary objects, as PUBLIC may in every new database: `uuid` in a function is the
+    catalogue's, and not a domain of the caller's whose check would run with the owner's rights.
+    """
+    await scratch.owner.execute(f'GRANT TEMP ON DATABASE "{scratch.development.name}" TO PUBLIC')
+    tenant = await scratch.tenant()
+    person = await scratch.person(tenant, "clerk")
+    principal = await scratch.database.admit(token_hash(await scratch.session(person, tenant)))
+    assert principal is not None
+    connection = await scratch.connect("seawall_app")
+    try:
+        await connection.execute(INTRUDER)
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL seawall.ctx = '{principal.context}'")
+            assert await connection.fetchval("SELECT seawall.user_id()") == person
+            assert await connection.fetchval("SELECT seawall.tenant_id()") == tenant
+    finally:
+        await connection.close()
 
 
 async def test_any_order_will_do(scratch: ScratchDatabase, monkeypatch: pytest.MonkeyPatch) -> None:

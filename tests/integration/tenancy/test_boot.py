@@ -59,12 +59,15 @@ async def test_a_walled_table_passes(scratch: ScratchDatabase) -> None:
             "has the foreign key",
         ),
         ("ALTER TABLE app.things OWNER TO seawall_app", "owns app.things"),
-        ("GRANT CREATE ON SCHEMA app TO seawall_app", "may create objects"),
+        ("GRANT CREATE ON SCHEMA app TO seawall_app", "may create objects in app"),
+        ("CREATE SCHEMA extra; GRANT CREATE ON SCHEMA extra TO PUBLIC", "may create objects in extra"),
+        ("GRANT CREATE ON DATABASE {database} TO seawall_app", "may create schemas"),
+        ("GRANT TEMP ON DATABASE {database} TO PUBLIC", "may create temporary objects"),
     ],
 )
 async def test_a_broken_wall_is_refused(scratch: ScratchDatabase, breaking: str, said: str) -> None:
     await scratch.owner.execute(WALLED)
-    await scratch.owner.execute(breaking)
+    await scratch.owner.execute(breaking.format(database=scratch.development.name))
     with pytest.raises(Refused, match=said) as refused:
         await _inspected(scratch)
     assert refused.value.fix

@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION seawall.admit(hash bytea, device bytea DEFAULT NULL)
 RETURNS TABLE (user_id uuid, tenant_id uuid, session_id uuid, aal smallint, authenticated_at timestamptz,
                second_factor_at timestamptz, memberships text[], context text,
                origin text, strayed text[], away_network bytea, away_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     tick boolean;

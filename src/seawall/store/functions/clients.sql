@@ -2,7 +2,7 @@
 
 -- What "live" means for a grant, to admission, refresh and introspection alike.
 CREATE OR REPLACE FUNCTION seawall.grant_is_live(grant_id uuid) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (
         SELECT FROM seawall.sessions s
         JOIN seawall.users u ON u.id = s.user_id AND u.epoch = s.epoch AND u.disabled_at IS NULL
@@ -16,7 +16,7 @@ $$;
 -- And for an access token of it: not revoked by itself, of the grant's epoch and own person, under a key that still counts.
 CREATE OR REPLACE FUNCTION seawall.access_token_is_live(grant_id uuid, token_id uuid, epoch integer, kid text, subject text)
 RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT seawall.grant_is_live(grant_id)
        AND EXISTS (SELECT FROM seawall.sessions s WHERE s.id = grant_id AND s.epoch = access_token_is_live.epoch)
        AND EXISTS (SELECT FROM seawall.client_grants g
@@ -33,7 +33,7 @@ CREATE OR REPLACE FUNCTION seawall.admit_grant(secret bytea, token_id uuid, epoc
                                                subject text)
 RETURNS TABLE (user_id uuid, tenant_id uuid, session_id uuid, aal smallint, authenticated_at timestamptz,
                second_factor_at timestamptz, memberships text[], context text)
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE live record;
 BEGIN
@@ -63,7 +63,7 @@ GRANT EXECUTE ON FUNCTION seawall.admit_grant(bytea, uuid, integer, text, intege
 
 -- True once for each proof. Swept as it grows: about four expired rows go for each one that comes.
 CREATE OR REPLACE FUNCTION seawall.use_proof(hash bytea, keep_s integer) RETURNS boolean
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     IF random() < 0.02 THEN

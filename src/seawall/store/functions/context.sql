@@ -2,7 +2,7 @@
 
 -- context = kid . tenant . user . session . kind . expiry(s) . hex(hmac); user or session may be empty (jobs)
 CREATE OR REPLACE FUNCTION seawall.mint(tenant uuid, person uuid, session uuid, kind text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     key record;
     said text;
@@ -18,7 +18,7 @@ END $$;
 -- no tenant, hence no row, whatever the app's code does. `memberships` as in seawall.admit: role|scope type|scope id.
 CREATE OR REPLACE FUNCTION seawall.mint_for_session(tenant uuid, person uuid, session uuid, aal smallint, memberships text[])
 RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF aal < 2 AND EXISTS (SELECT FROM unnest(memberships) AS held
                            JOIN seawall.privileged_roles p ON p.role = split_part(held, '|', 1)) THEN
@@ -32,7 +32,7 @@ END $$;
 -- `breakglass` is for the role seawall_breakglass, whose every read is witnessed, and is worth what its grant is worth at
 -- the moment of the statement. All other kinds pay for one comparison.
 CREATE OR REPLACE FUNCTION seawall.verify(context text) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     part text[] := string_to_array(context, '.');
     key record;
@@ -61,7 +61,7 @@ END $$;
 -- A context outlives the request it was minted for by up to a minute, so suspension is asked for wherever rows are
 -- guarded. Only an operator's context goes on: it exports and erases tenants that are suspended.
 CREATE OR REPLACE FUNCTION seawall.live_tenant(part text[]) RETURNS uuid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF part[5] <> 'operator' AND EXISTS (SELECT FROM seawall.tenants t
                                          WHERE t.id = part[2]::uuid AND t.suspended_at IS NOT NULL) THEN
@@ -72,10 +72,11 @@ END $$;
 
 -- The tenant that the context names and the database itself has vouched for. Asked by every statement on a tenant's table,
 -- hence one statement, since PL/pgSQL sets every expression up anew in each transaction. It answers for a context that is
--- sound; every other is taken apart by seawall.verify, which says what is wrong with it.
+-- sound; every other is taken apart by seawall.verify, which says what is wrong with it (or the cast of a part does, which
+-- PostgreSQL may try before it compares).
 -- nullif: after SET LOCAL an unset setting reads as '', not NULL
 CREATE OR REPLACE FUNCTION seawall.tenant_id() RETURNS uuid
-LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     context text := nullif(current_setting('seawall.ctx', true), '');
     tenant uuid;
@@ -83,7 +84,6 @@ BEGIN
     IF context IS NULL THEN RETURN NULL; END IF;
     SELECT CASE WHEN right(context, 64) = encode(sha256(k.outer_pad || sha256(k.inner_pad
                          || convert_to(left(context, -65), 'UTF8'))), 'hex')
-                     -- only of what is authentic is anything read
                      AND split_part(context, '.', 5) <> 'breakglass' AND session_user <> 'seawall_breakglass'
                      AND split_part(context, '.', 6)::bigint >= extract(epoch FROM now())
                      AND NOT EXISTS (SELECT FROM seawall.tenants t
@@ -96,7 +96,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION seawall.user_id() RETURNS uuid
-LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE context text := nullif(current_setting('seawall.ctx', true), '');
 BEGIN
     IF context IS NULL THEN RETURN NULL; END IF;
@@ -104,7 +104,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION seawall.session_id() RETURNS uuid
-LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE context text := nullif(current_setting('seawall.ctx', true), '');
 BEGIN
     IF context IS NULL THEN RETURN NULL; END IF;
@@ -116,7 +116,7 @@ GRANT EXECUTE ON FUNCTION seawall.tenant_id() TO seawall_auditor;
 
 -- The tenant of an operator's context, which comes with a job that the owner alone can order; refuses any other context.
 CREATE OR REPLACE FUNCTION seawall.operated_tenant() RETURNS uuid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     context text := nullif(current_setting('seawall.ctx', true), '');
     part text[] := CASE WHEN context IS NULL THEN NULL ELSE seawall.verify(context) END;

@@ -2,7 +2,7 @@
 
 -- The two pads of HMAC-SHA-256 (RFC 2104), which is made by hand from core sha256(): pgcrypto is not in every build.
 CREATE OR REPLACE FUNCTION seawall.xor_pad(key bytea, pad integer) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE block bytea := decode(repeat('00', 64), 'hex');
 BEGIN
     FOR i IN 0..63 LOOP
@@ -12,7 +12,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION seawall.new_context_key() RETURNS integer
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- gen_random_uuid() draws from pg_strong_random: three carry 366 random bits
     key bytea := sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));

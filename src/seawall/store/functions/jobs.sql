@@ -3,7 +3,7 @@
 -- An operator orders work on a tenant as a job of a kind `seawall.…`, so that the worker who does it gets the tenant's
 -- context with the job and nothing else: nobody mints a tenant out of thin air. Apps cannot order such jobs.
 CREATE OR REPLACE FUNCTION seawall.enqueue(kind text, payload jsonb) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE made uuid;
 BEGIN
     IF enqueue.kind LIKE 'seawall.%' THEN
@@ -18,7 +18,7 @@ GRANT EXECUTE ON FUNCTION seawall.enqueue(text, jsonb) TO seawall_app, seawall_w
 -- Of a suspended tenant only what an operator has ordered.
 CREATE OR REPLACE FUNCTION seawall.claim(kinds text[], lease_s integer)
 RETURNS TABLE (id uuid, kind text, payload jsonb, attempt integer, context text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -36,7 +36,7 @@ END $$;
 
 -- Fenced: only the holder of the newest attempt can finish a job, and only within its own context.
 CREATE OR REPLACE FUNCTION seawall.finish(job uuid, attempt integer) RETURNS boolean
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH done AS (UPDATE seawall.jobs SET finished_at = now()
                   WHERE id = job AND attempts = attempt AND finished_at IS NULL
                     AND id = seawall.session_id() AND tenant_id = seawall.tenant_id() RETURNING 1)

@@ -2,7 +2,7 @@
 
 -- Of a role in seawall.kept_roles no tenant loses the last live, tenant-wide holder.
 CREATE OR REPLACE FUNCTION seawall.keep_the_last() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF OLD.scope_id IS NOT NULL OR NOT EXISTS (SELECT FROM seawall.kept_roles k WHERE k.role = OLD.role) THEN
         RETURN NULL;
@@ -23,7 +23,7 @@ CREATE OR REPLACE TRIGGER keep_the_last AFTER DELETE OR UPDATE ON seawall.member
     FOR EACH ROW EXECUTE FUNCTION seawall.keep_the_last();
 
 CREATE OR REPLACE FUNCTION seawall.remember_person() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO seawall.tenant_people (tenant_id, user_id) VALUES (NEW.tenant_id, NEW.user_id) ON CONFLICT DO NOTHING;
     RETURN NULL;

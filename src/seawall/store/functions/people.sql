@@ -3,7 +3,7 @@
 -- Erasing a person in one tenant, as far as Seawall itself knows them. If they belong nowhere else, they are nobody any more:
 -- the id stays, because the log and the app's rows name it, and leads to nothing.
 CREATE OR REPLACE FUNCTION seawall.forget_person(tenant uuid, person uuid) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE gone boolean;
 BEGIN
     DELETE FROM seawall.memberships m WHERE m.tenant_id = tenant AND m.user_id = person;
@@ -28,7 +28,7 @@ END $$;
 
 -- For their copy. No secret of a factor or session is in it.
 CREATE OR REPLACE FUNCTION seawall.about_person(tenant uuid, person uuid) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
         'account', (SELECT jsonb_build_object('id', u.id, 'email', u.email, 'name', u.name, 'created_at', u.created_at)
                     FROM seawall.users u WHERE u.id = person),
@@ -53,7 +53,7 @@ $$;
 
 -- By a person's own request: whom the verified context names, and nobody else.
 CREATE OR REPLACE FUNCTION seawall.forget_me() RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF seawall.tenant_id() IS NULL OR seawall.user_id() IS NULL THEN
         RAISE EXCEPTION 'seawall: no person in the context' USING ERRCODE = '42501';
@@ -62,19 +62,19 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION seawall.about_me() RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT seawall.about_person(seawall.tenant_id(), seawall.user_id())
 $$;
 GRANT EXECUTE ON FUNCTION seawall.forget_me(), seawall.about_me() TO seawall_app;
 
 -- The same for somebody who asked an operator, by letter; in the transaction that empties the app's rows and records it.
 CREATE OR REPLACE FUNCTION seawall.forget_subject(person uuid) RETURNS boolean
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT seawall.forget_person(seawall.operated_tenant(), person)
 $$;
 
 CREATE OR REPLACE FUNCTION seawall.about_subject(person uuid) RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT seawall.about_person(seawall.operated_tenant(), person)
 $$;
 GRANT EXECUTE ON FUNCTION seawall.forget_subject(uuid), seawall.about_subject(uuid) TO seawall_worker;

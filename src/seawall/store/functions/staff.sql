@@ -2,7 +2,7 @@
 
 -- Staff sign in like everybody else, so they need a tenant to be signed in to; it is one that holds nothing.
 CREATE OR REPLACE FUNCTION seawall.add_staff(address text, called text) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     platform uuid;
     person uuid;
@@ -27,7 +27,7 @@ END $$;
 
 -- And what they hold ends with it: grants and sessions.
 CREATE OR REPLACE FUNCTION seawall.remove_staff(address text) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     person uuid;
     platform uuid;

@@ -4,7 +4,7 @@
 -- first and then finds it consumed. Who asks is taken from the verified context, never from an argument. Its audit event
 -- is written right here, so that no caller can forget it.
 CREATE OR REPLACE FUNCTION seawall.consume_approval(digest bytea) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     used record;
 BEGIN

@@ -3,7 +3,7 @@
 -- The wrapped keys of the tenant whom the verified context names. An operator reads those of a suspended tenant too, to
 -- export it or a person of it.
 CREATE OR REPLACE FUNCTION seawall.read_tenant_keys() RETURNS TABLE (version integer, wrapped text, state text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE tenant uuid := seawall.tenant_id();   -- refuses a suspended tenant by itself
 BEGIN
@@ -16,7 +16,7 @@ END $$;
 -- first: whoever queues for an exclusive lock stops those who come for a shared one, and one of these may hold the row that
 -- a holder waits for.
 CREATE OR REPLACE FUNCTION seawall.lock_tenant_keys(tenant uuid, alone boolean) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT alone THEN
         PERFORM pg_advisory_xact_lock_shared(7309455, hashtext(tenant::text));
@@ -31,7 +31,7 @@ END $$;
 
 -- Whether a version is current, and from now on until the transaction ends.
 CREATE OR REPLACE FUNCTION seawall.hold_tenant_key(held integer) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE tenant uuid := seawall.tenant_id();
 BEGIN
     PERFORM seawall.lock_tenant_keys(tenant, false);
@@ -41,7 +41,7 @@ END $$;
 
 -- Counts seals before they are made. False when the version may seal no more, or is not current.
 CREATE OR REPLACE FUNCTION seawall.grant_seals(held integer, more integer) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE seawall.tenant_keys k SET seals = k.seals + more
     WHERE k.tenant_id = seawall.tenant_id() AND k.version = held AND k.state = 'current'
@@ -51,7 +51,7 @@ END $$;
 
 -- The first key of a tenant. Of two that come at once the first one stays, and both processes read that.
 CREATE OR REPLACE FUNCTION seawall.add_first_tenant_key(wrapped text, kek integer) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE tenant uuid := seawall.tenant_id();
 BEGIN
     IF tenant IS NULL THEN RAISE EXCEPTION 'seawall: no tenant context' USING ERRCODE = '42501'; END IF;
@@ -65,7 +65,7 @@ GRANT EXECUTE ON FUNCTION seawall.read_tenant_keys(), seawall.hold_tenant_key(in
 
 -- Rotation, by the worker in the tenant's job. `made` must follow the current version: of two that rotate at once one wins.
 CREATE OR REPLACE FUNCTION seawall.rotate_tenant_key(made integer, wrapped text, kek integer) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE tenant uuid := seawall.tenant_id();
 BEGIN
     PERFORM seawall.lock_tenant_keys(tenant, true);
@@ -78,7 +78,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION seawall.rewrap_tenant_key(of_version integer, old_wrapped text, new_wrapped text, kek integer)
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE seawall.tenant_keys k SET wrapped = new_wrapped, kek_version = kek, changed_at = now()
     WHERE k.tenant_id = seawall.tenant_id() AND k.version = of_version AND k.wrapped = old_wrapped;
@@ -86,7 +86,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION seawall.retire_tenant_keys(before integer) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := seawall.tenant_id();
     retired integer;
@@ -103,7 +103,7 @@ GRANT EXECUTE ON FUNCTION seawall.rotate_tenant_key(integer, text, integer),
 
 -- Crypto-shredding, by the owner only. The tombstone stays, so that no new key is made for what has been erased.
 CREATE OR REPLACE FUNCTION seawall.destroy_tenant_keys(tenant uuid) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE destroyed integer;
 BEGIN
     PERFORM seawall.lock_tenant_keys(tenant, true);
@@ -118,7 +118,7 @@ END $$;
 -- Every process hears when a tenant's keys or its suspension change. Only the id is told. What was destroyed, suspended or
 -- deleted is dropped at once; a rotation lets transactions that are under way end with what they have.
 CREATE OR REPLACE FUNCTION seawall.tell_tenant_keys() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     told jsonb := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
     revoked boolean := TG_OP = 'DELETE' OR TG_TABLE_NAME = 'tenants' OR told ->> 'state' = 'destroyed';
@@ -134,7 +134,7 @@ CREATE OR REPLACE TRIGGER keys_told AFTER UPDATE OF suspended_at OR DELETE ON se
 
 -- A tenant whose row is gone, but whose key is still in the vault, could be brought back from any backup.
 CREATE OR REPLACE FUNCTION seawall.require_destroyed_keys() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM seawall.tenant_keys k WHERE k.tenant_id = OLD.id AND k.wrapped IS NOT NULL) THEN
         RAISE EXCEPTION 'seawall: destroy the keys of tenant % before its row (seawall keys destroy)', OLD.id

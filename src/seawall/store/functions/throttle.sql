@@ -2,7 +2,7 @@
 
 -- Takes one of `times` attempts per `window_s` seconds. Gives 0, or the seconds to wait; a refused attempt takes nothing.
 CREATE OR REPLACE FUNCTION seawall.throttle(key bytea, times integer, window_s integer) RETURNS double precision
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     moment timestamptz := clock_timestamp();
@@ -25,7 +25,7 @@ END $$;
 
 -- Returns an attempt that turned out well: only failures count.
 CREATE OR REPLACE FUNCTION seawall.throttle_give_back(key bytea, times integer, window_s integer) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE seawall.throttles t
     SET tat = t.tat - make_interval(secs => throttle_give_back.window_s::double precision / throttle_give_back.times)
     WHERE t.key = throttle_give_back.key
@@ -33,7 +33,7 @@ $$;
 
 -- How many attempts of a limit are used up right now: failures, since what turned out well was given back.
 CREATE OR REPLACE FUNCTION seawall.throttle_used(key bytea, times integer, window_s integer) RETURNS integer
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((SELECT ceil(extract(epoch FROM t.tat - clock_timestamp()) * throttle_used.times
                                  / throttle_used.window_s - 0.001)::integer
                      FROM seawall.throttles t WHERE t.key = throttle_used.key AND t.tat > clock_timestamp()), 0)
