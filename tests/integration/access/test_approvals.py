@@ -153,6 +153,43 @@ async def test_decided_by_two_at_once_it_is_decided_once(office: Office) -> None
     assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "Request"]
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "UPDATE seawall.approval_requests SET roles = '{manager}' WHERE id = $1",
+        "UPDATE seawall.approval_requests SET reason = 'another' WHERE id = $1",
+        "UPDATE seawall.approval_requests SET asked_at = now() - interval '1 hour' WHERE id = $1",
+        "UPDATE seawall.approval_requests SET summary = 'another' WHERE id = $1",
+        "INSERT INTO seawall.approval_requests (tenant_id, requester_id, digest, action, resource, params, summary,"
+        " resume, roles, lifetime_s, expires_at, asked_at, reason, decision, decided_by, decided_at)"
+        " SELECT tenant_id, requester_id, digest, action, resource, params, summary, resume, roles, lifetime_s,"
+        " expires_at, asked_at, reason, 'approved', uuidv7(), now() FROM seawall.approval_requests WHERE id = $1",
+    ],
+    ids=["other roles", "another reason", "asked earlier", "another sentence", "begun as approved"],
+)
+async def test_what_is_asked_does_not_change(office: Office, forged: str) -> None:
+    asked = await office.asked()
+    async with office.scratch.database.identity() as identity:
+        with pytest.raises(asyncpg.CheckViolationError, match="seawall: "):
+            await identity.execute(forged, asked.id)
+
+
+async def test_whoever_approved_holds_a_role_that_was_asked_for(office: Office) -> None:
+    """Whatever roles the caller names, who injects a statement included."""
+    await office.approved()
+    async with office.scratch.owner.transaction():
+        await office.scratch.owner.execute("SET LOCAL session_replication_role = replica")
+        await office.scratch.owner.execute(
+            "INSERT INTO seawall.memberships (tenant_id, user_id, role) VALUES ($1, $2, 'courier')",
+            office.owner.tenant_id, office.owner_id,
+        )  # fmt: skip
+    lease = await office.scratch.database.begin(office.manager)
+    others = replace(BY_OWNER, roles=frozenset({"courier"}))
+    assert await office.approvals.consume(lease, INTENT, others, anywhere=True) is None
+    await lease.rollback()
+    assert await office.use()
+
+
 async def test_four_eyes_in_the_code_and_in_the_database(office: Office) -> None:
     asked = await office.asked()
     with pytest.raises(NotFound):
