@@ -256,6 +256,41 @@ async def test_who_is_removed_is_out_at_once(platform: Platform) -> None:
     assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "SELECT seawall.remove_staff('ben@platform.example')",
+        "UPDATE seawall.users SET disabled_at = now() WHERE email = 'ben@platform.example'",
+    ],
+    ids=["removed", "disabled"],
+)
+async def test_a_grant_ends_with_whoever_approved_it(platform: Platform, ending: str) -> None:
+    grant = await platform.granted()
+    inside = await platform.entered(grant)
+    await platform.scratch.owner.execute(ending)
+    lease = await platform.database.begin(inside)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await lease.fetch("SELECT * FROM app.things")
+    await lease.rollback()
+    assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "UPDATE seawall.sessions SET revoked_at = now()",
+        "UPDATE seawall.sessions SET expires_at = now()",
+        "UPDATE seawall.users SET epoch = epoch + 1",
+    ],
+    ids=["revoked", "expired", "epoch"],
+)
+async def test_an_ended_session_enters_nothing(platform: Platform, ending: str) -> None:
+    """Though its context, a minute long, is still good."""
+    grant = await platform.granted()
+    await platform.scratch.owner.execute(ending)
+    assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
+
+
 @pytest.mark.prove
 async def test_the_drill(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
     """Rehearsed: a grant of two seconds is read under all the time, in one transaction, until the database says no."""
