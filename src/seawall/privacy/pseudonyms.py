@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seawall.core.scope import Transaction
 
 SERVICE = re.compile(r"[a-z][a-z0-9._-]{0,79}")
+API_CLIENTS = "client."
+"""What access tokens call a person is identity's to give, and not for the app to look up."""
 TOKEN_LENGTH_MAX = 64
 
 
@@ -32,13 +34,13 @@ async def pseudonym(within: Within, service: str, subject: UUID) -> str:
     """What `service` knows this person or object by: `p_` and 32 hexadecimal digits.
 
     Args:
-        service: the other service's name; lower-case letters, digits, dots, dashes.
+        service: the other service's name; lower-case letters, digits, dots, dashes; not `client.…`.
         subject: an id of ours.
 
     Raises:
         Refused: the service's name is not one.
     """
-    if not SERVICE.fullmatch(service):
+    if not SERVICE.fullmatch(service) or service.startswith(API_CLIENTS):
         raise Refused(
             f"{service!r} is not the name of a service",
             why="pseudonyms are kept by it, and two spellings would be two services",

@@ -79,6 +79,7 @@ async def test_the_app_cannot_read_the_table_nor_name_a_tenant(shared_scratch: S
         f"SELECT seawall.pseudonym_in('{uuid4()}', 'payments', '{uuid4()}')",
         f"SELECT seawall.about_person('{uuid4()}', '{uuid4()}')",
         f"SELECT seawall.forget_person('{uuid4()}', '{uuid4()}')",
+        f"SELECT seawall.pseudonym('client.cli', '{uuid4()}')",
     ):
         lease = await shared_scratch.database.begin(who)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -89,8 +90,18 @@ async def test_the_app_cannot_read_the_table_nor_name_a_tenant(shared_scratch: S
             await connection.fetch("SELECT seawall.pseudonym('payments', gen_random_uuid())")
 
 
+async def test_what_tokens_call_a_person_is_not_looked_up_by_the_app(shared_scratch: ScratchDatabase) -> None:
+    who = await somebody(shared_scratch)
+    token = await shared_scratch.owner.fetchval(
+        "SELECT seawall.pseudonym_in($1, 'client.cli', $2)", who.tenant_id, who.user_id
+    )
+    async with Desk(shared_scratch, who) as desk:
+        with pytest.raises(NotFound):
+            await subject_of(desk, "client.cli", token)
+
+
 async def test_names_of_services(shared_scratch: ScratchDatabase) -> None:
     async with Desk(shared_scratch, await somebody(shared_scratch)) as desk:
-        for name in ("", "Payments", "a b", "x" * 81, "päy"):
+        for name in ("", "Payments", "a b", "x" * 81, "päy", "client.cli"):
             with pytest.raises(Refused, match="not the name of a service"):
                 await pseudonym(desk, name, uuid4())
