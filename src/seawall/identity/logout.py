@@ -126,10 +126,11 @@ async def end_provider_sessions(tx: Any, token: LogoutToken) -> int:
         token.sid,
     )
     # A sign-in that waits for the choice of a tenant has no session yet, and carries where it comes from
-    # (`sign_in.Authentication.dump`). CASE: what else is in that table is not JSON.
+    # (`sign_in.Authentication.dump`). CASE: what else is in that table is not JSON, and PostgreSQL may cast before it
+    # compares.
     await tx.execute(
         """DELETE FROM seawall.sign_in_transactions
-           WHERE CASE WHEN purpose = 'tenant' THEN assurance::jsonb #>> '{3,0}' = $1
+           WHERE purpose = 'tenant' AND CASE WHEN purpose = 'tenant' THEN assurance::jsonb #>> '{3,0}' = $1
              AND ($2::text IS NULL OR assurance::jsonb #>> '{3,1}' = $2)
              AND ($3::text IS NULL OR assurance::jsonb #>> '{3,2}' = $3) END""",
         token.issuer,
