@@ -18,6 +18,7 @@ from seawall.core.vault import VaultUnavailable
 from seawall.store.sealed import LEASE, sealed_models
 
 if TYPE_CHECKING:
+    import asyncpg
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from seawall.core.sealing import Keyring, TenantKeys
@@ -47,7 +48,7 @@ class Lease:
         self.known_keys: TenantKeys | None = None
         """The tenant's keys, once somebody has asked for them."""
         self._held_version: int | None = None
-        self.connection = loan.raw
+        self._raw = loan.raw
         self._session: AsyncSession | None = None
         self._adopted: dict[Any, Any] = {}
         self._open = True
@@ -70,20 +71,38 @@ class Lease:
             raise
         return cls(loan, context, pool.keyring)
 
+    @property
+    def connection(self) -> asyncpg.Connection:
+        """The raw connection, for as long as the transaction lasts."""
+        return self._live()
+
+    def _live(self) -> asyncpg.Connection:
+        """
+        Raises:
+            RuntimeError: the transaction has ended. Whoever runs after the answer (a background task, the body of a
+                stream) may hold it still, while the connection serves somebody else by then, in *their* tenant.
+        """
+        if not self._open:
+            raise RuntimeError("this transaction ended with its answer; enqueue a job for what comes after it")
+        return self._raw
+
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """All rows of one parameterised statement. What the ORM has pending is sent first."""
+        connection = self._live()
         if self._session is not None:
             await self._session.flush()
-        return list(await self.connection.fetch(sql, *args))
+        return list(await connection.fetch(sql, *args))
 
     async def fetchrow(self, sql: str, *args: Any) -> Any | None:
         """The first row or None. What the ORM has pending is sent first."""
+        connection = self._live()
         if self._session is not None:
             await self._session.flush()
-        return await self.connection.fetchrow(sql, *args)
+        return await connection.fetchrow(sql, *args)
 
     async def session(self) -> AsyncSession:
         """The ORM session on this transaction, opened at the first call, with the adopted objects in it."""
+        self._live()
         if self._session is None:
             if sealed_models:
                 await self.keys()  # now, since rows are populated where nothing can be awaited
@@ -117,7 +136,7 @@ class Lease:
             self.known_keys = keys = await self._keyring.prepared(self._context, count)
             if keys.current == self._held_version:
                 return keys
-            if await self.connection.fetchval("SELECT seawall.hold_tenant_key($1)", keys.current):
+            if await self._live().fetchval("SELECT seawall.hold_tenant_key($1)", keys.current):
                 self._held_version = keys.current
             else:  # rotated or destroyed a moment ago
                 await self._keyring.refreshed(self._context, keys)
@@ -161,7 +180,7 @@ class Lease:
     async def _end(self, how: str) -> None:
         self._open = False
         try:
-            await self.connection.execute(how)
+            await self._raw.execute(how)
         except BaseException:
             await self._loan.discard()
             raise
