@@ -31,11 +31,13 @@ HOLD_ATTEMPTS = 4
 _CONTEXT = re.compile(r"[0-9]{1,9}(\.[0-9a-f-]{36}|\.){3}\.[a-z]{1,16}\.[0-9]{1,12}\.[0-9a-f]{64}")
 """What the database mints. Checked before it is put into SQL text, since SET takes no parameters."""
 
-# A SET or an advisory lock must not outlive its request. The unlock stands before COMMIT, because a SELECT fails in an
-# aborted transaction, where COMMIT alone would silently roll back what a handler believes it has done.
-_COMMIT = "SELECT pg_advisory_unlock_all(); COMMIT; RESET ALL"
-_ROLLBACK = "ROLLBACK; SELECT pg_advisory_unlock_all(); RESET ALL"
-_KEEP_EVENTS = "COMMIT; SELECT pg_advisory_unlock_all(); RESET ALL"
+# A SET, an advisory lock or a cursor (WITH HOLD keeps its rows) must not outlive its request. The unlock stands before
+# COMMIT, because a SELECT fails in an aborted transaction, where COMMIT alone would silently roll back what a handler
+# believes it has done.
+_EMPTY = "RESET ALL; CLOSE ALL; UNLISTEN *"
+_COMMIT = f"SELECT pg_advisory_unlock_all(); COMMIT; {_EMPTY}"
+_ROLLBACK = f"ROLLBACK; SELECT pg_advisory_unlock_all(); {_EMPTY}"
+_KEEP_EVENTS = f"COMMIT; SELECT pg_advisory_unlock_all(); {_EMPTY}"
 
 
 class Lease:
@@ -49,6 +51,7 @@ class Lease:
         """The tenant's keys, once somebody has asked for them."""
         self._held_version: int | None = None
         self._raw = loan.raw
+        self._handed_out = False
         self._session: AsyncSession | None = None
         self._adopted: dict[Any, Any] = {}
         self._open = True
@@ -73,7 +76,11 @@ class Lease:
 
     @property
     def connection(self) -> asyncpg.Connection:
-        """The raw connection, for as long as the transaction lasts."""
+        """The raw connection, for as long as the transaction lasts. It is cut at the end, and serves nobody else:
+        statements that are sent on it by no parameters may be several, and one of them may give a prepared statement
+        of the next request another meaning.
+        """
+        self._handed_out = True
         return self._live()
 
     def _live(self) -> asyncpg.Connection:
@@ -186,7 +193,10 @@ class Lease:
             raise
         if self._session is not None:
             self._session.expunge_all()
-        self._loan.give_back()
+        if self._handed_out:
+            await self._loan.discard()
+        else:
+            self._loan.give_back()
 
 
 class WitnessedLease(Lease):

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import MetaData
@@ -84,3 +85,33 @@ async def test_who_comes_after_the_answer_reads_nobodys_rows(two: Two, end: str)
         _ = ended.connection
     assert [row["text"] for row in await other.fetch(READ)] == ["theirs"]
     await other.commit()
+
+
+async def test_a_cursor_that_holds_rows_ends_with_its_transaction(two: Two) -> None:
+    lease = await two.begun("theirs")
+    await lease.fetch(f"DECLARE kept CURSOR WITH HOLD FOR {READ}")
+    await lease.commit()
+    lease = await two.begun("mine")
+    with pytest.raises(asyncpg.InvalidCursorNameError):
+        await lease.fetch("FETCH ALL FROM kept")
+    await lease.rollback()
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_a_statement_prepared_by_injection_serves_nobody_else(two: Two, end: str) -> None:
+    """Text in a command takes several statements: one makes the next person's admission into the attacker's own."""
+    lease = await two.begun("mine")
+    mine = (await lease.fetch("SELECT seawall.tenant_id() AS id"))[0]["id"]
+    found = await lease.fetch("SELECT name, statement FROM pg_prepared_statements")
+    [admission] = [row["name"] for row in found if "seawall.admit(" in row["statement"]]
+    injected = (
+        f'\'; DEALLOCATE "{admission}"; PREPARE "{admission}" (bytea, bytea) AS SELECT a.user_id, a.tenant_id,'
+        " a.session_id, a.aal, a.authenticated_at, a.second_factor_at, ARRAY['owner'] AS memberships, a.context,"
+        " a.origin, a.strayed, a.away_network, a.away_at"
+        f" FROM seawall.admit('\\x{token_hash(two.tokens['mine']).hex()}', $2) a; --"
+    )
+    await lease.connection.execute(f"UPDATE app.notes SET text = text WHERE text = '{injected}'")
+    await getattr(lease, end)()
+    admitted = await two.database.admit(token_hash(two.tokens["theirs"]))
+    assert admitted is not None
+    assert admitted.tenant_id != mine
