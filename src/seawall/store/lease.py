@@ -37,7 +37,6 @@ _CONTEXT = re.compile(r"[0-9]{1,9}(\.[0-9a-f-]{36}|\.){3}\.[a-z]{1,16}\.[0-9]{1,
 _EMPTY = "RESET ALL; CLOSE ALL; UNLISTEN *"
 _COMMIT = f"SELECT pg_advisory_unlock_all(); COMMIT; {_EMPTY}"
 _ROLLBACK = f"ROLLBACK; SELECT pg_advisory_unlock_all(); {_EMPTY}"
-_KEEP_EVENTS = f"COMMIT; SELECT pg_advisory_unlock_all(); {_EMPTY}"
 
 
 class Lease:
@@ -204,7 +203,32 @@ class WitnessedLease(Lease):
     the request is refused: what a handler has read may stand in the words of its refusal.
     """
 
+    @property
+    def connection(self) -> asyncpg.Connection:
+        """
+        Raises:
+            RuntimeError: there, a savepoint could take the events of what was read back.
+        """
+        raise RuntimeError("under break-glass rows are read through scope.session() and scope.transaction() only")
+
+    async def session(self) -> AsyncSession:
+        """As ever, without going back to a savepoint: that would undo the events of what was read since."""
+        fresh = self._session is None
+        session = await super().session()
+        if fresh:
+            sa.event.listen(session.sync_session.get_bind(), "rollback_savepoint", _kept_in_mind)
+        return session
+
     async def rollback(self) -> None:
-        """Send nothing that is pending, and keep the events."""
+        """Send nothing that is pending, and keep the events.
+
+        Raises:
+            asyncpg.InFailedSQLTransactionError: a statement has failed, and with it went the events of what was read
+                before: nothing of that may be shown.
+        """
         if self._open:
-            await self._end(_KEEP_EVENTS)
+            await self._end(_COMMIT)
+
+
+def _kept_in_mind(*_: Any) -> None:
+    raise RuntimeError("under break-glass what was read stays read: there is no way back to a savepoint")

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import MetaData
 from tests.support.databases import ScratchDatabase, scratch_database
 
@@ -132,7 +133,37 @@ async def test_it_can_do_nothing_but_read(platform: Platform, statement: str) ->
     lease = await platform.database.begin(inside)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await lease.fetch(statement)
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
+
+
+@pytest.mark.parametrize("failing", ["UPDATE app.things SET name = 'x'", "SELECT name::integer FROM app.things"])
+async def test_what_was_read_before_a_failure_is_not_passed_over(platform: Platform, failing: str) -> None:
+    """A failed statement takes the events with it, and PostgreSQL's COMMIT would say nothing of that: so whoever ends
+    the request is told, and shows nothing (`web.outlet`). The words of an error may hold a row as well.
+    """
+    lease = await platform.database.begin(await platform.entered(await platform.granted()))
+    assert len(await lease.fetch("SELECT name FROM app.things")) == 3
+    with pytest.raises(asyncpg.PostgresError):
+        await lease.fetch(failing)
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
+    assert await platform.read() == []
+
+
+async def test_there_is_no_way_back_to_a_savepoint(platform: Platform) -> None:
+    lease = await platform.database.begin(await platform.entered(await platform.granted()))
+    session = await lease.session()
+    async with session.begin_nested():
+        assert len((await session.scalars(sa.text("SELECT name FROM app.things WHERE name = 'a'"))).all()) == 1
+    with pytest.raises(RuntimeError, match="savepoint"):
+        async with session.begin_nested():
+            assert len((await session.scalars(sa.text("SELECT name FROM app.things"))).all()) == 3
+            raise KeyError
+    with pytest.raises(RuntimeError, match="under break-glass"):
+        _ = lease.connection
     await lease.rollback()
+    assert len(await platform.read()) == 3
 
 
 async def test_it_ends_within_an_open_transaction(platform: Platform) -> None:
@@ -142,7 +173,8 @@ async def test_it_ends_within_an_open_transaction(platform: Platform) -> None:
     await platform.grants.end(platform.ben, grant, trace_id="")
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="over"):
         await lease.fetch("SELECT * FROM app.things")
-    await lease.rollback()
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
     assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
 
 
@@ -252,7 +284,8 @@ async def test_who_is_removed_is_out_at_once(platform: Platform) -> None:
     lease = await platform.database.begin(inside)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await lease.fetch("SELECT * FROM app.things")
-    await lease.rollback()
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
     assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
 
 
@@ -276,7 +309,8 @@ async def test_the_drill(platform: Platform, capsys: pytest.CaptureFixture[str])
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="over"):
         await read_until_refused()
     stopped_s = time.monotonic() - begun
-    await lease.rollback()
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
     with capsys.disabled():
         print(
             f"\nbreak-glass drill: {len(reads) - 1} reads in one transaction; the last at {reads[-1]:.2f} s, "
