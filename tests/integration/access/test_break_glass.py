@@ -156,14 +156,32 @@ async def test_there_is_no_way_back_to_a_savepoint(platform: Platform) -> None:
     session = await lease.session()
     async with session.begin_nested():
         assert len((await session.scalars(sa.text("SELECT name FROM app.things WHERE name = 'a'"))).all()) == 1
+    nested = await session.begin_nested()
+    assert len((await session.scalars(sa.text("SELECT name FROM app.things"))).all()) == 3
     with pytest.raises(RuntimeError, match="savepoint"):
-        async with session.begin_nested():
-            assert len((await session.scalars(sa.text("SELECT name FROM app.things"))).all()) == 3
-            raise KeyError
+        await nested.rollback()
     with pytest.raises(RuntimeError, match="under break-glass"):
         _ = lease.connection
     await lease.rollback()
     assert len(await platform.read()) == 3
+
+
+async def test_events_stay_with_the_tenant_whose_rows_they_are(platform: Platform) -> None:
+    """Who holds two grants changes from one to the other in the middle of a statement."""
+    slug = await platform.scratch.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", platform.tenants[1])
+    second = await platform.grants.decide(
+        platform.ben, await platform.requested(slug=slug), approve=True, trace_id=""
+    )  # fmt: skip
+    first, other = await platform.entered(await platform.granted()), await platform.entered(second)
+    lease = await platform.database.begin(first)
+    changing = f"SELECT set_config('seawall.ctx', '{other.context}' || left(t.name, 0), true) AS context"
+    rows = await lease.fetch(
+        f"SELECT t.name FROM app.things t LEFT JOIN LATERAL ({changing}) x ON true WHERE x IS NOT NULL"
+    )
+    assert len(rows) == 1, "those before the change"
+    await lease.rollback()
+    told = "SELECT tenant_id FROM seawall.audit_events WHERE kind = 'access.break-glass-read'"
+    assert {row["tenant_id"] for row in await platform.scratch.owner.fetch(told)} == {platform.tenants[0]}
 
 
 async def test_it_ends_within_an_open_transaction(platform: Platform) -> None:
