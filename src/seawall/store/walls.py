@@ -59,7 +59,9 @@ UNION ALL SELECT w.relname, 'has the policy ' || p.polname || ', which is not th
         OR coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '{CANONICAL}') <> '{CANONICAL}' OR p.polcmd <> '*')
 UNION ALL SELECT w.relname, 'has the key ' || i.indexrelid::regclass || ' without tenant_id'
     FROM walled w JOIN pg_index i ON i.indrelid = w.oid
-    WHERE i.indisunique AND w.attnum IS NOT NULL AND NOT w.attnum = ANY (i.indkey::int2[])
+    -- an exclusion constraint tells of other rows as a key does; behind the first indnkeyatts stand INCLUDEd columns
+    WHERE (i.indisunique OR i.indisexclusion) AND w.attnum IS NOT NULL
+      AND NOT w.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
 UNION ALL SELECT w.relname, 'has the foreign key ' || k.conname || ' without tenant_id'
     FROM walled w JOIN pg_constraint k ON k.conrelid = w.oid AND k.contype = 'f'
     JOIN pg_attribute far ON far.attrelid = k.confrelid AND far.attname = 'tenant_id' AND NOT far.attisdropped
