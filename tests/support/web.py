@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -40,6 +40,7 @@ class MemoryRuntime:
         self.log: list[Any] = []
         self.commit_error: Exception | None = None
         self.record_error: Exception | None = None
+        self.rollback_error: Exception | None = None
         self.pages: web.Pages | None = None
         self.step_ups: Any = None
 
@@ -62,6 +63,8 @@ class MemoryRuntime:
 
     async def rollback(self, transaction: Any) -> None:
         self.log.append("rollback")
+        if self.rollback_error is not None:
+            raise self.rollback_error
 
     async def record_refusals(self, principal: Principal | None, events: list[Any]) -> None:
         if self.record_error is not None:
@@ -114,6 +117,7 @@ def routes(app: FastAPI) -> None:
 
     _undecided_routes(app)
     _changing_routes(app, someone)
+    _refusing_route(app, someone)
 
     @app.post("/notes", dependencies=anyone)
     async def note(body: Note) -> Note:
@@ -134,6 +138,19 @@ def routes(app: FastAPI) -> None:
     @app.get("/raw-html", dependencies=anyone)
     async def raw_html() -> HTMLResponse:
         return HTMLResponse("<p>hi</p>")
+
+
+def _refusing_route(app: FastAPI, someone: list[Any]) -> None:
+    @app.get("/refused", dependencies=someone)
+    async def refused(request: Request, *, words: bool, break_glass: bool) -> Response:
+        """What was read stands in the refusal."""
+        passage = passage_of(request)
+        await passage.begin()
+        if break_glass and passage.principal is not None:
+            passage.principal = replace(passage.principal, break_glass=UUID(int=4))
+        if words:
+            raise Conflict("Ada Quinn has it already.")
+        return Response("Ada Quinn has it already.", status_code=409)
 
 
 def _undecided_routes(app: FastAPI) -> None:

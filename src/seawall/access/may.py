@@ -26,7 +26,7 @@ from seawall.access.record import allowed, decision_event, noticed, resource_nam
 from seawall.access.scoped import FactScope
 from seawall.access.values import Unconvertible
 from seawall.core.decisions import DECISION_ATTR, passage_of
-from seawall.core.errors import Forbidden, NotFound
+from seawall.core.errors import Forbidden, NotFound, Problem
 from seawall.core.scope import Passage, Principal, Scope, Tenant
 from seawall.core.stepup import Intent, Resume
 from seawall.store.loader import identity_of
@@ -152,6 +152,11 @@ class _Decision:
         except Unconvertible:
             self.engine.alert(ruling, "Unconvertible")
             verdict, extra = Deny((), "evaluation-error"), {}
+        except Problem:
+            # facts are computed before it is known whether the caller may know anything of the object
+            if requirement.model is Tenant or self._visible(principal, instance):
+                raise
+            raise self._refusal(principal, ruling, instance, Deny((), "no-permit")) from None
         else:
             verdict = self.engine.decide(principal, ruling, instance, extra)
         if principal.break_glass is None:

@@ -9,7 +9,9 @@
     async def read(order: OrderToRead, scope: Scope) -> OrderView:
         return reveal(OrderView, order, scope)
 
-A field that the caller may not see is *unset*, so that it is absent from the answer and not merely null.
+A field that the caller may not see is *unset*, so that it is absent from the answer and not merely null. A guarded
+field that anything else than `reveal` fills (the object itself as the answer, `OrderView.model_validate(order)`) is an
+error, so a handler that forgets it shows nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, core_schema
 
 from seawall.access.engine import Allow
 from seawall.access.may import engine_of
@@ -31,11 +34,30 @@ V = TypeVar("V", bound=BaseModel)
 _ABSENT = object()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SeenWith:
     """Marks a field: it is shown only to whom Cedar allows this action on the object."""
 
     action: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_before_validator_function(self._revealed, handler(source))
+
+    def _revealed(self, value: Any, info: ValidationInfo) -> Any:
+        # by identity: a view within the view, whose object nobody has decided on, has marks of its own
+        if not isinstance(info.context, _Revealing) or self not in info.context.marks:
+            raise RuntimeError(
+                f"{info.field_name} is seen with {self.action!r}, which was not decided on: make the view, and each"
+                " view in it, with reveal(View, object, scope)"
+            )
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Revealing:
+    """What `reveal` tells the validation of one view: the marks of the fields that were decided on."""
+
+    marks: frozenset[SeenWith]
 
 
 def seen_with(action: str) -> SeenWith:
@@ -101,7 +123,8 @@ def _view(view: type[V], instance: Any, values: Mapping[str, Any], hidden: set[s
         value = values[name] if name in values else getattr(instance, name, _ABSENT)
         if value is not _ABSENT:
             shown[name] = value
-    return view.model_validate(shown, by_name=True, by_alias=False)
+    marks = frozenset(mark for name in shown for mark in view.model_fields[name].metadata if isinstance(mark, SeenWith))
+    return view.model_validate(shown, by_name=True, by_alias=False, context=_Revealing(marks))
 
 
 def views_in(annotation: Any) -> Iterable[type[BaseModel]]:

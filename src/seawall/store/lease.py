@@ -18,6 +18,7 @@ from seawall.core.vault import VaultUnavailable
 from seawall.store.sealed import LEASE, sealed_models
 
 if TYPE_CHECKING:
+    import asyncpg
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from seawall.core.sealing import Keyring, TenantKeys
@@ -30,11 +31,12 @@ HOLD_ATTEMPTS = 4
 _CONTEXT = re.compile(r"[0-9]{1,9}(\.[0-9a-f-]{36}|\.){3}\.[a-z]{1,16}\.[0-9]{1,12}\.[0-9a-f]{64}")
 """What the database mints. Checked before it is put into SQL text, since SET takes no parameters."""
 
-# A SET or an advisory lock must not outlive its request. The unlock stands before COMMIT, because a SELECT fails in an
-# aborted transaction, where COMMIT alone would silently roll back what a handler believes it has done.
-_COMMIT = "SELECT pg_advisory_unlock_all(); COMMIT; RESET ALL"
-_ROLLBACK = "ROLLBACK; SELECT pg_advisory_unlock_all(); RESET ALL"
-_KEEP_EVENTS = "COMMIT; SELECT pg_advisory_unlock_all(); RESET ALL"
+# A SET, an advisory lock or a cursor (WITH HOLD keeps its rows) must not outlive its request. The unlock stands before
+# COMMIT, because a SELECT fails in an aborted transaction, where COMMIT alone would silently roll back what a handler
+# believes it has done.
+_EMPTY = "RESET ALL; CLOSE ALL; UNLISTEN *"
+_COMMIT = f"SELECT pg_advisory_unlock_all(); COMMIT; {_EMPTY}"
+_ROLLBACK = f"ROLLBACK; SELECT pg_advisory_unlock_all(); {_EMPTY}"
 
 
 class Lease:
@@ -47,7 +49,8 @@ class Lease:
         self.known_keys: TenantKeys | None = None
         """The tenant's keys, once somebody has asked for them."""
         self._held_version: int | None = None
-        self.connection = loan.raw
+        self._raw = loan.raw
+        self._handed_out = False
         self._session: AsyncSession | None = None
         self._adopted: dict[Any, Any] = {}
         self._open = True
@@ -70,20 +73,42 @@ class Lease:
             raise
         return cls(loan, context, pool.keyring)
 
+    @property
+    def connection(self) -> asyncpg.Connection:
+        """The raw connection, for as long as the transaction lasts. It is cut at the end, and serves nobody else:
+        statements that are sent on it by no parameters may be several, and one of them may give a prepared statement
+        of the next request another meaning.
+        """
+        self._handed_out = True
+        return self._live()
+
+    def _live(self) -> asyncpg.Connection:
+        """
+        Raises:
+            RuntimeError: the transaction has ended. Whoever runs after the answer (a background task, the body of a
+                stream) may hold it still, while the connection serves somebody else by then, in *their* tenant.
+        """
+        if not self._open:
+            raise RuntimeError("this transaction ended with its answer; enqueue a job for what comes after it")
+        return self._raw
+
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """All rows of one parameterised statement. What the ORM has pending is sent first."""
+        connection = self._live()
         if self._session is not None:
             await self._session.flush()
-        return list(await self.connection.fetch(sql, *args))
+        return list(await connection.fetch(sql, *args))
 
     async def fetchrow(self, sql: str, *args: Any) -> Any | None:
         """The first row or None. What the ORM has pending is sent first."""
+        connection = self._live()
         if self._session is not None:
             await self._session.flush()
-        return await self.connection.fetchrow(sql, *args)
+        return await connection.fetchrow(sql, *args)
 
     async def session(self) -> AsyncSession:
         """The ORM session on this transaction, opened at the first call, with the adopted objects in it."""
+        self._live()
         if self._session is None:
             if sealed_models:
                 await self.keys()  # now, since rows are populated where nothing can be awaited
@@ -117,7 +142,7 @@ class Lease:
             self.known_keys = keys = await self._keyring.prepared(self._context, count)
             if keys.current == self._held_version:
                 return keys
-            if await self.connection.fetchval("SELECT seawall.hold_tenant_key($1)", keys.current):
+            if await self._live().fetchval("SELECT seawall.hold_tenant_key($1)", keys.current):
                 self._held_version = keys.current
             else:  # rotated or destroyed a moment ago
                 await self._keyring.refreshed(self._context, keys)
@@ -161,13 +186,16 @@ class Lease:
     async def _end(self, how: str) -> None:
         self._open = False
         try:
-            await self.connection.execute(how)
+            await self._raw.execute(how)
         except BaseException:
             await self._loan.discard()
             raise
         if self._session is not None:
             self._session.expunge_all()
-        self._loan.give_back()
+        if self._handed_out:
+            await self._loan.discard()
+        else:
+            self._loan.give_back()
 
 
 class WitnessedLease(Lease):
@@ -175,7 +203,32 @@ class WitnessedLease(Lease):
     the request is refused: what a handler has read may stand in the words of its refusal.
     """
 
+    @property
+    def connection(self) -> asyncpg.Connection:
+        """
+        Raises:
+            RuntimeError: there, a savepoint could take the events of what was read back.
+        """
+        raise RuntimeError("under break-glass rows are read through scope.session() and scope.transaction() only")
+
+    async def session(self) -> AsyncSession:
+        """As ever, without going back to a savepoint: that would undo the events of what was read since."""
+        fresh = self._session is None
+        session = await super().session()
+        if fresh:
+            sa.event.listen(session.sync_session.get_bind(), "rollback_savepoint", _kept_in_mind)
+        return session
+
     async def rollback(self) -> None:
-        """Send nothing that is pending, and keep the events."""
+        """Send nothing that is pending, and keep the events.
+
+        Raises:
+            asyncpg.InFailedSQLTransactionError: a statement has failed, and with it went the events of what was read
+                before: nothing of that may be shown.
+        """
         if self._open:
-            await self._end(_KEEP_EVENTS)
+            await self._end(_COMMIT)
+
+
+def _kept_in_mind(*_: Any) -> None:
+    raise RuntimeError("under break-glass what was read stays read: there is no way back to a savepoint")

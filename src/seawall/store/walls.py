@@ -19,6 +19,13 @@ POLICY: Final = "tenant_wall"
 BREAK_GLASS_POLICY: Final = "break_glass_wall"
 WITNESS: Final = "break_glass_witness"
 """A second condition for the break-glass role alone: the row's audit event is written before the row is given."""
+WITNESSED: Final = """
+CASE
+    WHEN (NOT (tenant_id IS DISTINCT FROM seawall.tenant_id())) THEN seawall.witness(tableoid, %)
+    ELSE false
+END"""
+"""How PostgreSQL prints it. The tenant is asked for again with each row, as the wall does not: a statement that changes
+the context in its middle would read one tenant's rows, and leave their events with another."""
 GLOBAL_MARK: Final = "@seawall:global"
 """In a table's comment: rows that belong to no tenant, read-only to the app."""
 CANONICAL: Final = "(tenant_id = ( SELECT seawall.tenant_id() AS tenant_id))"
@@ -43,7 +50,7 @@ UNION ALL SELECT w.relname, 'has no policy {POLICY}' FROM walled w
 UNION ALL SELECT w.relname, 'shows rows under break-glass without a witness' FROM walled w
     WHERE w.attnum IS NOT NULL AND has_table_privilege('{BREAKGLASS}', w.oid, 'SELECT')
       AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = w.oid AND p.polname = '{WITNESS}'
-                      AND NOT p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) LIKE 'seawall.witness(tableoid, %')
+                      AND NOT p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) LIKE '{WITNESSED}')
 UNION ALL SELECT w.relname, 'can be changed under break-glass' FROM walled w
     WHERE has_table_privilege('{BREAKGLASS}', w.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
 UNION ALL SELECT w.relname, 'has the policy ' || p.polname || ', which is not the canonical one'
@@ -52,7 +59,9 @@ UNION ALL SELECT w.relname, 'has the policy ' || p.polname || ', which is not th
         OR coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '{CANONICAL}') <> '{CANONICAL}' OR p.polcmd <> '*')
 UNION ALL SELECT w.relname, 'has the key ' || i.indexrelid::regclass || ' without tenant_id'
     FROM walled w JOIN pg_index i ON i.indrelid = w.oid
-    WHERE i.indisunique AND w.attnum IS NOT NULL AND NOT w.attnum = ANY (i.indkey::int2[])
+    -- an exclusion constraint tells of other rows as a key does; behind the first indnkeyatts stand INCLUDEd columns
+    WHERE (i.indisunique OR i.indisexclusion) AND w.attnum IS NOT NULL
+      AND NOT w.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
 UNION ALL SELECT w.relname, 'has the foreign key ' || k.conname || ' without tenant_id'
     FROM walled w JOIN pg_constraint k ON k.conrelid = w.oid AND k.contype = 'f'
     JOIN pg_attribute far ON far.attrelid = k.confrelid AND far.attname = 'tenant_id' AND NOT far.attisdropped
@@ -142,13 +151,14 @@ def _wall_statements(table: str, *, tenanted: bool, has_policy: bool) -> list[st
 def _witness_statements(table: str, row_id: str) -> list[str]:
     """What the break-glass role has: the same wall, nothing but SELECT, and a witness of every row."""
     wall = "tenant_id = (SELECT seawall.tenant_id())"
+    own = "tenant_id IS NOT DISTINCT FROM seawall.tenant_id()"
+    seen = f"CASE WHEN {own} THEN seawall.witness(tableoid, {row_id}) ELSE false END"
     return [
         f"REVOKE ALL ON {table} FROM {BREAKGLASS}",
         f"DROP POLICY IF EXISTS {BREAK_GLASS_POLICY} ON {table}",
         f"CREATE POLICY {BREAK_GLASS_POLICY} ON {table} TO {BREAKGLASS} USING ({wall}) WITH CHECK ({wall})",
         f"DROP POLICY IF EXISTS {WITNESS} ON {table}",
-        f"CREATE POLICY {WITNESS} ON {table} AS RESTRICTIVE FOR SELECT TO {BREAKGLASS}"
-        f" USING (seawall.witness(tableoid, {row_id}))",
+        f"CREATE POLICY {WITNESS} ON {table} AS RESTRICTIVE FOR SELECT TO {BREAKGLASS} USING ({seen})",
         f"GRANT SELECT ON {table} TO {BREAKGLASS}",
     ]
 

@@ -2,8 +2,8 @@
 
 Keys go first because that is done at once and reaches what we cannot: backups and the write-ahead log. Rows are deleted
 in batches under the tenant's own context, as the worker's role, so that a mistake here still cannot touch another
-tenant. Requests that began before the suspension may still be writing, so the last pass comes when the longest of them
-must have ended.
+tenant. Requests that began before the suspension may still be writing, so the last pass comes when the longest of their
+statements must have ended, and every transaction with them that had written by then.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ _ONLY_THEIRS = """
 SELECT p.user_id FROM seawall.tenant_people p WHERE p.tenant_id = $1
   AND NOT EXISTS (SELECT FROM seawall.tenant_people o WHERE o.user_id = p.user_id AND o.tenant_id <> $1)
   AND NOT EXISTS (SELECT FROM seawall.staff s WHERE s.user_id = p.user_id)
+"""
+_WRITING = """
+SELECT DISTINCT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation = ANY ($1::text[]::regclass[]::oid[])
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 PASS_EVERY_S = 0.5
 CLAIM_S = 60
@@ -63,9 +68,14 @@ class Erasure:
             await destroy(self.tenant.id)
         self.say("keys destroyed: what backups hold of sealed data can no longer be read")
         tables = await tenant_tables(self.owner)
-        erased = 0
+        erased, awaited = 0, None
         while True:
-            last = time.monotonic() >= suspended + self.grace_s
+            if time.monotonic() >= suspended + self.grace_s:
+                # Nothing more can be written now. What was is committed by whoever wrote it when they are ready: after
+                # a call to somebody outside, for example.
+                writing = await self._writing(tables)
+                awaited = writing if awaited is None else awaited & writing
+            last = awaited is not None and not awaited
             gone = await self._pass(tables)
             erased += gone
             if last and not gone:
@@ -87,6 +97,11 @@ class Erasure:
                 await record(self.owner, self.tenant.id, "erasing")
         self.say(f"{self.tenant.slug} is shut out; from here on there is no way back")
         return time.monotonic()
+
+    async def _writing(self, tables: list[Table]) -> set[str]:
+        """The transactions that have written to one of these tables and are not over, whosever rows these are."""
+        rows = await self.owner.fetch(_WRITING, [table.sql for table in tables])
+        return {row["virtualtransaction"] for row in rows}
 
     async def _pass(self, tables: list[Table]) -> int:
         """Delete what is there now, batch by batch; gives how many rows."""

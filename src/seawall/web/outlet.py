@@ -95,7 +95,7 @@ class Outlet:
             return
         if self._state is _State.OPEN and self.ended is None and self._passage.changes:
             _LOG.error("a transaction begun after the answer was rolled back", trace_id=self._passage.trace_id)
-        await self._roll_back()
+        await self.roll_back()
 
     async def _start(self, message: Message) -> None:
         passage = self._passage
@@ -111,7 +111,9 @@ class Outlet:
             self._withhold(Undecided())
             return
         if refused:
-            await self._roll_back()
+            if not await self.roll_back():
+                self._withhold(Broken())
+                return
             await self._record(strict=False)
         else:
             await self._keep()
@@ -141,7 +143,7 @@ class Outlet:
             await passage.runtime.commit(passage.transaction, events)
         except BaseException:
             passage.events = events
-            await self._roll_back()
+            await self.roll_back()
             raise
         self.ended = passage.transaction
 
@@ -160,15 +162,20 @@ class Outlet:
             if strict:
                 raise
 
-    async def _roll_back(self) -> None:
-        transaction = self._passage.transaction
+    async def roll_back(self) -> bool:
+        """Undo what the request changed. False when no answer of it may leave: under break-glass the events of what it
+        read stay, and here they could not be kept.
+        """
+        passage, transaction = self._passage, self._passage.transaction
         if transaction is None or transaction is self.ended:
-            return
+            return True
         self.ended = transaction
         try:
-            await self._passage.runtime.rollback(transaction)
+            await passage.runtime.rollback(transaction)
         except Exception as error:
-            _LOG.error("rollback failed", alert=True, trace_id=self._passage.trace_id, exc_info=error)
+            _LOG.error("rollback failed", alert=True, trace_id=passage.trace_id, exc_info=error)
+            return passage.principal is None or passage.principal.break_glass is None
+        return True
 
 
 def _undone(event: Event) -> Event:

@@ -23,7 +23,7 @@ from seawall.settings import Settings
 from seawall.web import csrf, errors
 from seawall.web.intake import METHODS, Gone, Headers, Intake
 from seawall.web.logs import request_line
-from seawall.web.outlet import Outlet
+from seawall.web.outlet import Broken, Outlet
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -112,6 +112,8 @@ class Wall:
             # Too late for words: the status is out. Cutting the answer short tells the client that it is incomplete.
             _LOG.error("failed after the answer began", trace_id=passage.trace_id, exc_info=error)
             raise error
+        if not await outlet.roll_back():
+            error = Broken()  # in place of words that may hold what was read
         request = Request(scope)
         response = errors.answer(request, passage, error)
         outlet.renew()

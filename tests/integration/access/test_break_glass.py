@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import MetaData
 from tests.support.databases import ScratchDatabase, scratch_database
 
@@ -132,7 +133,55 @@ async def test_it_can_do_nothing_but_read(platform: Platform, statement: str) ->
     lease = await platform.database.begin(inside)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await lease.fetch(statement)
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
+
+
+@pytest.mark.parametrize("failing", ["UPDATE app.things SET name = 'x'", "SELECT name::integer FROM app.things"])
+async def test_what_was_read_before_a_failure_is_not_passed_over(platform: Platform, failing: str) -> None:
+    """A failed statement takes the events with it, and PostgreSQL's COMMIT would say nothing of that: so whoever ends
+    the request is told, and shows nothing (`web.outlet`). The words of an error may hold a row as well.
+    """
+    lease = await platform.database.begin(await platform.entered(await platform.granted()))
+    assert len(await lease.fetch("SELECT name FROM app.things")) == 3
+    with pytest.raises(asyncpg.PostgresError):
+        await lease.fetch(failing)
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
+    assert await platform.read() == []
+
+
+async def test_there_is_no_way_back_to_a_savepoint(platform: Platform) -> None:
+    lease = await platform.database.begin(await platform.entered(await platform.granted()))
+    session = await lease.session()
+    async with session.begin_nested():
+        assert len((await session.scalars(sa.text("SELECT name FROM app.things WHERE name = 'a'"))).all()) == 1
+    nested = await session.begin_nested()
+    assert len((await session.scalars(sa.text("SELECT name FROM app.things"))).all()) == 3
+    with pytest.raises(RuntimeError, match="savepoint"):
+        await nested.rollback()
+    with pytest.raises(RuntimeError, match="under break-glass"):
+        _ = lease.connection
     await lease.rollback()
+    assert len(await platform.read()) == 3
+
+
+async def test_events_stay_with_the_tenant_whose_rows_they_are(platform: Platform) -> None:
+    """Who holds two grants changes from one to the other in the middle of a statement."""
+    slug = await platform.scratch.owner.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1", platform.tenants[1])
+    second = await platform.grants.decide(
+        platform.ben, await platform.requested(slug=slug), approve=True, trace_id=""
+    )  # fmt: skip
+    first, other = await platform.entered(await platform.granted()), await platform.entered(second)
+    lease = await platform.database.begin(first)
+    changing = f"SELECT set_config('seawall.ctx', '{other.context}' || left(t.name, 0), true) AS context"
+    rows = await lease.fetch(
+        f"SELECT t.name FROM app.things t LEFT JOIN LATERAL ({changing}) x ON true WHERE x IS NOT NULL"
+    )
+    assert len(rows) == 1, "those before the change"
+    await lease.rollback()
+    told = "SELECT tenant_id FROM seawall.audit_events WHERE kind = 'access.break-glass-read'"
+    assert {row["tenant_id"] for row in await platform.scratch.owner.fetch(told)} == {platform.tenants[0]}
 
 
 async def test_it_ends_within_an_open_transaction(platform: Platform) -> None:
@@ -142,7 +191,8 @@ async def test_it_ends_within_an_open_transaction(platform: Platform) -> None:
     await platform.grants.end(platform.ben, grant, trace_id="")
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="over"):
         await lease.fetch("SELECT * FROM app.things")
-    await lease.rollback()
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
     assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
 
 
@@ -252,7 +302,8 @@ async def test_who_is_removed_is_out_at_once(platform: Platform) -> None:
     lease = await platform.database.begin(inside)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await lease.fetch("SELECT * FROM app.things")
-    await lease.rollback()
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
     assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
 
 
@@ -311,7 +362,8 @@ async def test_the_drill(platform: Platform, capsys: pytest.CaptureFixture[str])
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="over"):
         await read_until_refused()
     stopped_s = time.monotonic() - begun
-    await lease.rollback()
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
     with capsys.disabled():
         print(
             f"\nbreak-glass drill: {len(reads) - 1} reads in one transaction; the last at {reads[-1]:.2f} s, "

@@ -141,14 +141,16 @@ async def test_a_pooled_connection_comes_back_empty(scratch: ScratchDatabase) ->
     assert principal is not None
     for end in ("commit", "rollback"):
         lease = await scratch.database.begin(principal)
-        await lease.connection.execute(f"SET seawall.ctx = '{principal.context}'")
-        await lease.connection.execute("SET statement_timeout = 0")
+        await lease.fetch(f"SET seawall.ctx = '{principal.context}'")
+        await lease.fetch("SET statement_timeout = 0")
+        await lease.fetch("LISTEN somebody")
         await lease.fetchrow("SELECT pg_advisory_lock(1)")
         await getattr(lease, end)()
         async with scratch.database.as_app() as connection:
             assert await connection.fetchval("SELECT current_setting('seawall.ctx', true)") in (None, "")
             assert await connection.fetchval("SELECT seawall.tenant_id()") is None
             assert await connection.fetchval("SHOW statement_timeout") == "15s"
+            assert await connection.fetch("SELECT pg_listening_channels()") == []
             # of this database: others of the cluster take such locks while they migrate
             locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
             locks += " WHERE d.datname = current_database() AND l.locktype = 'advisory'"

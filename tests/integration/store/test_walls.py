@@ -62,6 +62,8 @@ async def test_a_migrated_table_is_walled_without_asking(embedded_directory: Pat
         ),
         (GOOD + 'op.execute("CREATE POLICY open ON things USING (true)")', "not the canonical one"),
         (GOOD + 'op.create_unique_constraint("u", "things", ["name"])', "without tenant_id"),
+        (GOOD + 'op.execute("CREATE UNIQUE INDEX u ON things (name) INCLUDE (tenant_id)")', "without tenant_id"),
+        (GOOD + 'op.execute("ALTER TABLE things ADD CONSTRAINT u EXCLUDE (name WITH =)")', "without tenant_id"),
     ],
 )
 async def test_what_cannot_be_walled_is_not_migrated(

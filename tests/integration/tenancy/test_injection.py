@@ -17,6 +17,10 @@ from seawall.core.ids import token_hash
 from seawall.core.scope import Principal
 from seawall.store.lease import Lease
 
+REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.DataError)
+"""A context that is not sound is refused; what is not even one, at times while it is read (PostgreSQL folds constants
+before it asks for the signature)."""
+
 
 async def begun(group: Group) -> tuple[Lease, Principal]:
     principal = await group.shop.database.admit(token_hash(group.token))
@@ -62,7 +66,7 @@ async def test_what_is_injected_into_a_query_reads_own_rows_only(shop: ScratchDa
         try:
             found = await raw_query(lease, f"' UNION ALL SELECT note FROM app.orders, {said} AS c --")
             found += await raw_query(lease, "' UNION ALL SELECT note FROM app.orders --")
-        except asyncpg.InsufficientPrivilegeError:
+        except REFUSED:
             found = []
         await lease.rollback()
         assert f"note of {other.tenant}" not in found, what
@@ -81,7 +85,7 @@ async def test_what_is_injected_into_a_command_takes_nothing_of_others(shop: Scr
             "INSERT INTO app.orders (venue_id, note) SELECT venue_id, 'stolen ' || note FROM app.orders; --"
         )
         # without any context there are no rows, so nothing is copied and nothing has to be refused
-        with pytest.raises(asyncpg.InsufficientPrivilegeError) if context else contextlib.nullcontext():
+        with pytest.raises(REFUSED) if context else contextlib.nullcontext():
             await raw_command(lease, statements)
         await lease.rollback()
         stolen = await shop.owner.fetchval("SELECT count(*) FROM app.orders WHERE note LIKE 'stolen %'")

@@ -147,6 +147,24 @@ async def test_erasing_while_requests_run(shop: ScratchDatabase) -> None:
     assert written > before, "the other tenant goes on writing"
 
 
+async def test_a_request_that_wrote_before_and_commits_late_leaves_nothing(shop: ScratchDatabase) -> None:
+    """It waits for somebody outside; row-level security is not asked again when it commits."""
+    one = await Group.made(shop, 2)
+    principal = await shop.database.admit(token_hash(one.token))
+    assert principal is not None
+    lease = await shop.database.begin(principal)
+    await lease.fetch("INSERT INTO app.venues (name) VALUES ('late')")
+
+    async def wait_outside() -> None:
+        await asyncio.sleep(1.5)
+        await lease.commit()
+
+    async with office(shop) as (owner, jobs):
+        erasure = Erasure(owner, jobs, await lifecycle.find(owner, one.slug), grace_s=0.2)
+        await asyncio.gather(wait_outside(), erasure.run())
+    assert await one.rows() == 0
+
+
 async def test_there_is_no_way_back_from_erasing(shop: ScratchDatabase) -> None:
     one = await Group.made(shop)
     async with office(shop) as (owner, jobs):

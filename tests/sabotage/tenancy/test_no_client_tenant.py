@@ -21,7 +21,7 @@ async def hears(self, scope, receive, send):
 async def believes(cls, pool, context):
     lease = await begin(cls, pool, context)
     if asked.get():
-        await lease.connection.execute(f"SET LOCAL believed.tenant = '{asked.get()}'")
+        await lease.fetch(f"SET LOCAL believed.tenant = '{asked.get()}'")
     return lease
 
 Wall.__call__, Lease.begin = hears, classmethod(believes)

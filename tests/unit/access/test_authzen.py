@@ -131,13 +131,24 @@ async def test_one_of_another_among_many_is_asking_about_others(client: httpx2.A
     assert (await post(client, "evaluations", "courier", many)).status_code == 403
 
 
-async def test_what_does_not_exist_is_denied_like_anything_else(client: httpx2.AsyncClient, mine: Parcel) -> None:
-    nothing = parcel()
-    answers = [
-        (await post(client, "evaluation", "courier", asked(BOB, "read_payment", thing))).json()
-        for thing in (nothing, mine)
-    ]
-    assert answers == [{"decision": False}] * 2
+async def test_what_does_not_exist_is_denied_like_anything_else(
+    client: httpx2.AsyncClient, runtime: MemoryRuntime, mine: Parcel
+) -> None:
+    nothing, hidden = parcel(), parcel()
+    runtime.rows.append(hidden)
+    for action, context, said in (
+        ("read_payment", {}, {"decision": False}),
+        ("refund", {"amount_minor": 1, "currency": "USD"}, {"decision": False}),
+        ("refund", {}, {"decision": False, "context": {"reason": "context-incomplete"}}),
+        (
+            "refund",
+            {"amount_minor": 2**63, "currency": "USD"},
+            {"decision": False, "context": {"reason": "context-incomplete"}},
+        ),
+    ):
+        for thing in (nothing, hidden):
+            answer = await post(client, "evaluation", "courier", asked(BOB, action, thing, context=context))
+            assert answer.json() == said, action
     odd = asked(BOB, "read", mine) | {"resource": {"type": "parcel", "id": "' or 1=1 --"}}
     assert (await post(client, "evaluation", "courier", odd)).json() == {"decision": False}
     assert (await post(client, "evaluation", "courier", asked(BOB, "no-such-action", mine))).json() == {

@@ -55,6 +55,19 @@ async def test_a_refusal_undoes_the_change_and_records_why(wall, query, status, 
     assert b"SECRET" not in answer.body
 
 
+@pytest.mark.parametrize("words", ["true", "false"])
+async def test_under_break_glass_a_refusal_whose_reads_are_not_recorded_says_nothing(wall, words: str) -> None:
+    app, runtime = wall
+    runtime.rollback_error = asyncpg.InFailedSQLTransactionError("the events of what was read are gone")
+    told = await ask(app, f"/refused?words={words}&break_glass=false", headers=COOKIE)
+    assert (told.status, b"Ada Quinn" in told.body) == (409, True)
+    told = await ask(app, f"/refused?words={words}&break_glass=true", headers=COOKIE)
+    assert (told.status, told.json()["code"]) == (500, "internal")
+    assert b"Ada" not in told.body
+    runtime.rollback_error = None
+    assert (await ask(app, f"/refused?words={words}&break_glass=true", headers=COOKIE)).status == 409
+
+
 async def test_a_redirect_to_step_up_is_a_refusal_although_it_is_below_400(wall) -> None:
     app, runtime = wall
     headers = {**COOKIE, **SAME_ORIGIN, **HTML}

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from seawall.access.authzen.directory import SCAN_ROWS_MAX, Directory
 from seawall.access.authzen.questions import Batch, Page, Question, token_of
 from seawall.access.engine import Allow, Engine, NeedsApproval, Ruling, StepUp, Verdict
+from seawall.access.may import Requirement
 from seawall.access.values import Unconvertible
 from seawall.core.errors import Refused
 from seawall.core.scope import Principal
@@ -29,8 +30,6 @@ class DecisionPoint:
         if subject is None:
             return dict(DENIED)
         instance = await self._directory.resource(question.resource.type, question.resource.id)
-        if instance is None:
-            return dict(DENIED)
         return await self._answer(subject, question, instance)
 
     async def evaluations(self, batch: Batch) -> Answer:
@@ -92,7 +91,7 @@ class DecisionPoint:
                     found.append({"name": name})
         return _paged(found)
 
-    async def _answer(self, subject: Principal, question: Question, instance: Any) -> Answer:
+    async def _answer(self, subject: Principal, question: Question, instance: Any | None) -> Answer:
         model = self._directory.model(question.resource.type)
         if model is None or not self._engine.applies(model, question.action):
             return dict(DENIED)
@@ -100,28 +99,34 @@ class DecisionPoint:
             ruling = self._engine.ruling(model, question.action)
         except Refused:
             return dict(DENIED)  # no route uses it, and no column fills what its policies would read
-        extra = await self._extra(subject, ruling, model, question, instance)
-        if extra is None:
+        requirement = self._directory.requirement(model, question.action)
+        claimed = _claimed(ruling, requirement, question)
+        if claimed is None:  # said of what is not there as well, so that it tells nobody what is
             return {**DENIED, "context": {"reason": "context-incomplete"}}
+        if instance is None:
+            return dict(DENIED)
+        body, extra = claimed
+        if requirement is not None:
+            try:
+                known = await self._directory.facts(requirement, instance, body, subject)
+                extra |= ruling.context.facts(known, body)
+            except Unconvertible:
+                return dict(DENIED)
         return _said(self._engine.decide(subject, ruling, instance, extra))
 
-    async def _extra(
-        self, subject: Principal, ruling: Ruling, model: type[Any], question: Question, instance: Any
-    ) -> dict[str, Any] | None:
-        """Claims and facts as the app's own route has them; None when the question says too little.
 
-        The context is read as the body that the request would have. What the server finds out is never taken from it.
-        """
-        requirement = self._directory.requirement(model, question.action)
-        if requirement is None:
-            return {} if ruling.context.complete else None
-        try:
-            body = None if requirement.body is None else requirement.body.model_validate(dict(question.context))
-            extra = ruling.context.claims(body)
-            extra |= ruling.context.facts(await self._directory.facts(requirement, instance, body, subject), body)
-        except (ValidationError, Unconvertible):
-            return None
-        return extra
+def _claimed(ruling: Ruling, requirement: Requirement | None, question: Question) -> tuple[Any, dict[str, Any]] | None:
+    """The body that the request of this question would have, and what that claims; None when it says too little.
+
+    What the server finds out is never taken from it.
+    """
+    if requirement is None:
+        return (None, {}) if ruling.context.complete else None
+    try:
+        body = None if requirement.body is None else requirement.body.model_validate(dict(question.context))
+        return body, ruling.context.claims(body)
+    except (ValidationError, Unconvertible):
+        return None
 
 
 def malformed(why: str) -> Answer:
