@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from seawall.core.ids import new_token, token_hash
+from seawall.core.scope import Principal
 from seawall.development.database import DevelopmentDatabase
 from seawall.store.database import Database
 from seawall.store.embedded import EmbeddedServer
@@ -74,6 +75,23 @@ class ScratchDatabase:
             token_hash(token), user_id, tenant_id, *values.values(),
         )  # fmt: skip
         return token
+
+    async def approval(self, principal: Principal, action: str) -> bytes:
+        """A step-up that a person has approved and not used yet; gives its digest for `seawall.consume_approval`."""
+        digest = secrets.token_bytes(32)
+        who = (principal.session_id, principal.user_id, principal.tenant_id, digest)
+        challenge = await self.owner.fetchval(
+            "INSERT INTO seawall.step_up_challenges (session_id, user_id, tenant_id, digest, action, resource, params,"
+            " summary, resume, acr, max_age_s, expires_at)"
+            " VALUES ($1, $2, $3, $4, $5, '', '{}', '', 'null', 'aal2', 300, now() + interval '1 hour') RETURNING id",
+            *who, action,
+        )  # fmt: skip
+        await self.owner.execute(
+            "INSERT INTO seawall.step_up_approvals (session_id, user_id, tenant_id, digest, challenge_id, expires_at)"
+            " VALUES ($1, $2, $3, $4, $5, now() + interval '5 minutes')",
+            *who, challenge,
+        )  # fmt: skip
+        return digest
 
 
 @asynccontextmanager

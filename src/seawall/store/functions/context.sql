@@ -73,7 +73,7 @@ END $$;
 -- The tenant that the context names and the database itself has vouched for. Asked by every statement on a tenant's table,
 -- hence one statement, since PL/pgSQL sets every expression up anew in each transaction. It answers for a context that is
 -- sound; every other is taken apart by seawall.verify, which says what is wrong with it (or the cast of a part does, which
--- PostgreSQL may try before it compares).
+-- PostgreSQL may try before it compares: a refusal as well).
 -- nullif: after SET LOCAL an unset setting reads as '', not NULL
 CREATE OR REPLACE FUNCTION seawall.tenant_id() RETURNS uuid
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

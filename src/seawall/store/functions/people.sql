@@ -6,6 +6,9 @@ CREATE OR REPLACE FUNCTION seawall.forget_person(tenant uuid, person uuid) RETUR
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE gone boolean;
 BEGIN
+    -- Two tenants may forget them at the same moment: the later one sees that they are nobody.
+    PERFORM FROM seawall.users u WHERE u.id = person FOR UPDATE;
+    DELETE FROM seawall.approval_requests r WHERE r.tenant_id = tenant AND r.requester_id = person;
     DELETE FROM seawall.memberships m WHERE m.tenant_id = tenant AND m.user_id = person;
     DELETE FROM seawall.pseudonyms p WHERE p.tenant_id = tenant AND p.subject = person;
     DELETE FROM seawall.sessions s WHERE s.tenant_id = tenant AND s.user_id = person;
@@ -45,18 +48,28 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'factor_resets', (SELECT coalesce(jsonb_agg(jsonb_build_object('at', r.reset_at, 'reason', r.reason,
                                  'ticket', r.ticket)), '[]')
                           FROM seawall.factor_resets r WHERE r.user_id = person AND r.tenant_id = tenant),
+        'asked_for', (SELECT coalesce(jsonb_agg(jsonb_build_object('at', r.created_at, 'action', r.action,
+                             'resource', r.resource, 'what', r.summary, 'body', r.params, 'reason', r.reason,
+                             'decision', r.decision) ORDER BY r.id), '[]')
+                      FROM seawall.approval_requests r WHERE r.requester_id = person AND r.tenant_id = tenant),
         'events', (SELECT coalesce(jsonb_agg(jsonb_build_object('at', e.at, 'kind', e.kind, 'outcome', e.outcome)
                                              ORDER BY e.id), '[]')
                    FROM (SELECT * FROM seawall.audit_events a WHERE a.user_id = person AND a.tenant_id = tenant
                          ORDER BY a.id DESC LIMIT 10000) e))
 $$;
 
--- By a person's own request: whom the verified context names, and nobody else.
+-- By a person's own request: whom the verified context names, and nobody else; and only in the transaction that has used
+-- up their approval of it, since an injected statement must not erase whoever's request it rides on.
 CREATE OR REPLACE FUNCTION seawall.forget_me() RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF seawall.tenant_id() IS NULL OR seawall.user_id() IS NULL THEN
         RAISE EXCEPTION 'seawall: no person in the context' USING ERRCODE = '42501';
+    END IF;
+    IF NOT EXISTS (SELECT FROM seawall.step_up_approvals a JOIN seawall.step_up_challenges c ON c.id = a.challenge_id
+                   WHERE a.session_id = seawall.session_id() AND a.user_id = seawall.user_id()
+                     AND a.tenant_id = seawall.tenant_id() AND c.action = 'erase_person' AND a.consumed_at >= now()) THEN
+        RAISE EXCEPTION 'seawall: erasing oneself needs an approval of it' USING ERRCODE = '42501';
     END IF;
     RETURN seawall.forget_person(seawall.tenant_id(), seawall.user_id());
 END $$;
