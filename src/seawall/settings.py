@@ -188,6 +188,9 @@ class IdentitySection(Section):
     attempts_per_account: Annotated[int, Field(ge=1, le=10_000)] = 10
     attempts_per_network: Annotated[int, Field(ge=1, le=100_000)] = 100
     attempts_window_s: Annotated[int, Field(ge=1, le=86_400)] = 300
+    codes_per_day: Annotated[int, Field(ge=10, le=10_000)] = 50
+    """How many wrong codes of an authenticator app a person has a day. Three of a million are right at a time: whoever
+    has the password goes on guessing for 6,700 days until one is."""
     sign_ins_per_network: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     """How many sign-ins a network (IPv4 /24, IPv6 /64) may begin in `attempts_window_s`."""
     devices: DevicesSection = DevicesSection()

@@ -37,6 +37,10 @@ class IdentityDatabase(Protocol):
         ...
 
 
+CODE_LIMIT, CODES_A_DAY = "totp", "totp-day"
+DAY_S = 86_400
+
+
 @dataclass(frozen=True)
 class Desk:
     """Shared by all routes of identity."""
@@ -61,6 +65,14 @@ class Desk:
     def network_limit(self, kind: str, request: Request) -> Limit:
         section = self.settings.identity
         return Limit(kind, _network(request), section.attempts_per_network, section.attempts_window_s)
+
+    def code_limits(self, user_id: UUID, code: str) -> list[Limit]:
+        """Of tries at a person's second factor. Six digits are guessed by whoever goes on for long enough, so a day has
+        its own limit on them (NIST SP 800-63B §3.2.2); a recovery code is not, and its owner may need it just then.
+        """
+        guessed = code.strip().isdecimal()
+        day = [Limit(CODES_A_DAY, str(user_id), self.settings.identity.codes_per_day, DAY_S)] if guessed else []
+        return [self.account_limit(CODE_LIMIT, str(user_id)), *day]
 
     def person_limit(self, kind: str, user_id: UUID, request: Request) -> Limit:
         """Of one person from one network: for what nobody guesses. Who has only their password, and fails on purpose

@@ -22,7 +22,7 @@ from seawall.identity.factors import change_event, record
 from seawall.identity.passkeys import Passkeys
 from seawall.identity.paths import ACCOUNT_PATH, own_path
 from seawall.identity.sessions import renew_token
-from seawall.identity.stepup_pages import CODE_LIMIT, WrongCode
+from seawall.identity.stepup_pages import WrongCode
 
 PROVE_PATH = "/auth/second-factor"
 CODES_PATH = "/auth/recovery-codes"
@@ -100,15 +100,15 @@ class FactorRoutes:
         return answer
 
     async def _code(self, request: Request, principal: Principal, code: str) -> str:
-        limit = self._desk.account_limit(CODE_LIMIT, str(principal.user_id))
-        await self._desk.throttle.take(limit)
+        limits = self._desk.code_limits(principal.user_id, code)
+        await self._desk.throttle.take(*limits)
         async with self._desk.db.identity() as tx:
             method = await self._desk.factors.prove(tx, principal.user_id, code)
             if method is None:
                 await record(tx, principal, self._proof(request, principal, "code", reason="wrong-code"))
         if method is None:
             raise WrongCode("Use a code that your authenticator shows now and that was not used before.")
-        await self._desk.throttle.give_back(limit)
+        await self._desk.throttle.give_back(*limits)
         return method
 
     def _proof(self, request: Request, principal: Principal, factor: Any, reason: str = "") -> FactorProof:

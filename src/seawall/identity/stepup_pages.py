@@ -18,7 +18,6 @@ from seawall.identity.desk import Desk, credential_input, data, own_routes, page
 from seawall.identity.passkeys import Passkeys
 from seawall.identity.stepup import Challenge, DatabaseStepUps
 
-CODE_LIMIT = "totp"
 TOO_MANY = "Too many attempts. Wait a little."
 
 Self = Annotated[
@@ -102,14 +101,14 @@ class StepUpRoutes:
             raise
 
     async def _with_code(self, principal: Principal, challenge: Challenge, code: str) -> str:
-        limit = self._desk.account_limit(CODE_LIMIT, str(principal.user_id))
-        await self._desk.throttle.take(limit)
+        limits = self._desk.code_limits(principal.user_id, code)
+        await self._desk.throttle.take(*limits)
         async with self._desk.db.identity() as tx:
             method = await self._desk.factors.prove(tx, principal.user_id, code)
         if method is None:
             await self._note_failure(principal, challenge)
             raise WrongCode("Use a code that your authenticator shows now and that was not used before.")
-        await self._desk.throttle.give_back(limit)
+        await self._desk.throttle.give_back(*limits)
         return method
 
     async def _note_failure(self, principal: Principal, challenge: Challenge) -> None:

@@ -16,12 +16,12 @@ from seawall.core.decisions import self_service
 from seawall.core.errors import NotFound, TooMany
 from seawall.core.scope import Principal
 from seawall.identity import cookies
-from seawall.identity.desk import Desk, data, input_of, own_routes, page, query_of, wants_html
+from seawall.identity.desk import CODE_LIMIT, Desk, data, input_of, own_routes, page, query_of, wants_html
 from seawall.identity.factor_gate import FactorGate, change_of_factors
 from seawall.identity.factor_removal import Removal, remove_factor
 from seawall.identity.factors import change_event, record
 from seawall.identity.paths import own_path
-from seawall.identity.stepup_pages import CODE_LIMIT, WrongCode
+from seawall.identity.stepup_pages import WrongCode
 from seawall.identity.totp import otpauth_uri
 
 REMOVE_PATH = "/auth/totp/remove"

@@ -208,6 +208,20 @@ async def test_guessing_is_slowed_down_and_the_page_says_so(house: House, browse
     assert [e["step"] for e in await house.events("identity.step-up")] == ["challenged"] + ["failed"] * 5
 
 
+async def test_a_day_has_a_limit_of_its_own_and_recovery_codes_have_none(house: House, browser: Browser) -> None:
+    """Whoever has the password only, and goes on for days; the owner comes back by what nobody guesses."""
+    app, recovery = await enrol(browser)
+    address = await challenge(browser)
+    statuses = []
+    for _ in range(52):
+        minutes_pass = "DELETE FROM seawall.throttles WHERE tat < now() + interval '10 minutes'"
+        await house.scratch.owner.execute(minutes_pass)
+        statuses.append((await browser.post(address, headers=JSON, json={"code": app.wrong()})).status_code)
+    assert statuses == [403] * 50 + [429] * 2
+    assert (await browser.post(address, headers=JSON, json={"code": app.code()})).status_code == 429
+    assert (await browser.post(address, headers=JSON, json={"code": recovery[0]})).status_code == 200
+
+
 async def test_a_recovery_code_works_once(house: House, browser: Browser) -> None:
     _, recovery = await enrol(browser)
     address, second = await challenge(browser), await challenge(browser, 160)
