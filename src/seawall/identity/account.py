@@ -14,13 +14,20 @@ from seawall.audit import append_as
 from seawall.core.decisions import passage_of, public, self_service
 from seawall.core.errors import NotFound
 from seawall.core.events import SignOut
-from seawall.core.scope import Principal
+from seawall.core.scope import Principal, SessionToken
 from seawall.identity import cookies
 from seawall.identity.desk import Desk, data, onward, page, wants_html
 from seawall.identity.factor_gate import recovering
 from seawall.identity.paths import ACCOUNT_PATH
 from seawall.identity.risk.notices import browser_words, notices_of
-from seawall.identity.sessions import end_all_sessions, end_one_of, end_others, end_session, live_sessions
+from seawall.identity.sessions import (
+    EndedSession,
+    end_all_sessions,
+    end_one_of,
+    end_others,
+    end_session,
+    live_sessions,
+)
 
 SIGNED_OUT = "/"
 
@@ -131,13 +138,14 @@ class AccountRoutes:
         return _ended(request, ended)
 
     async def sign_out(self, request: Request) -> Response:
-        principal = await passage_of(request).admit()
-        ended = 0
-        if principal is not None:
-            async with self._desk.db.identity() as tx:
-                ended = await end_session(tx, principal.session_id)
-                await self._record(tx, request, principal, ended, everywhere=False)
-        return _signed_out(request, ended)
+        credential = passage_of(request).credential
+        if not isinstance(credential, SessionToken):
+            return _signed_out(request, 0)
+        async with self._desk.db.identity() as tx:
+            ended = await end_session(tx, credential.token_hash)
+            if ended is not None:
+                await self._record(tx, request, ended, 1, everywhere=False)
+        return _signed_out(request, 0 if ended is None else 1)
 
     async def sign_out_everywhere(self, request: Request, principal: Self) -> Response:
         async with self._desk.db.identity() as tx:
@@ -145,16 +153,16 @@ class AccountRoutes:
             await self._record(tx, request, principal, ended, everywhere=True)
         return _signed_out(request, ended)
 
-    async def _record(self, tx: Any, request: Request, principal: Principal, ended: int, *, everywhere: bool) -> None:
+    async def _record(
+        self, tx: Any, request: Request, who: Principal | EndedSession, ended: int, *, everywhere: bool
+    ) -> None:
         event = SignOut(
-            user_id=str(principal.user_id),
+            user_id=str(who.user_id),
             sessions_ended=ended,
             everywhere=everywhere,
             trace_id=passage_of(request).trace_id,
         )
-        await append_as(
-            tx, [event], tenant_id=principal.tenant_id, user_id=principal.user_id, session_id=principal.session_id
-        )
+        await append_as(tx, [event], tenant_id=who.tenant_id, user_id=who.user_id, session_id=who.session_id)
 
 
 def _ended(request: Request, ended: int) -> Response:

@@ -118,14 +118,26 @@ async def renew_token(tx: Any, session_id: UUID, *, method: str | None) -> str |
     return None if found is None else token
 
 
-async def end_session(tx: Any, session_id: UUID) -> int:
-    """End one session; gives how many ended (0 or 1)."""
-    ended = await tx.fetch(
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """Whose session has just ended."""
+
+    session_id: UUID
+    user_id: UUID
+    tenant_id: UUID
+
+
+async def end_session(tx: Any, token_hash: bytes) -> EndedSession | None:
+    """End the session of a token, whether it would be admitted now or not: a suspended tenant comes back, and a device
+    proves itself again. None when there is none that goes on.
+    """
+    row = await tx.fetchrow(
         """UPDATE seawall.sessions SET revoked_at = now(), revoke_reason = 'sign-out'
-           WHERE id = $1 AND revoked_at IS NULL RETURNING id""",
-        session_id,
+           WHERE token_hash = $1 AND kind = 'browser' AND revoked_at IS NULL AND expires_at > now()
+           RETURNING id, user_id, tenant_id""",
+        token_hash,
     )
-    return len(ended)
+    return None if row is None else EndedSession(*row)
 
 
 async def end_all_sessions(tx: Any, user_id: UUID) -> int:

@@ -74,6 +74,22 @@ async def test_signing_out_here_and_everywhere(house: House, browser: Browser) -
     assert (await browser.post("/auth/sign-out-everywhere", headers=JSON)).status_code == 401
 
 
+async def test_a_session_that_is_not_admitted_now_is_ended_for_good(
+    house: House, browser: Browser, tenant: UUID
+) -> None:
+    """Whoever copied its cookie would have it back on the day that the tenant comes back."""
+    set_to = "UPDATE seawall.tenants SET suspended_at = {} WHERE id = $1"
+    await house.scratch.owner.execute(set_to.format("now()"), tenant)
+    copied = dict(browser.http.cookies)
+    assert await browser.me() == 401
+    assert (await browser.post("/auth/sign-out", headers=JSON)).json() == {"sessions_ended": 1}
+    await house.scratch.owner.execute(set_to.format("NULL"), tenant)
+    thief = house.browser()
+    thief.http.cookies.update(copied)
+    assert await thief.me() == 401
+    assert [e["sessions_ended"] for e in await house.events("identity.sign-out")] == [1]
+
+
 async def test_sessions_that_ended_long_ago_are_swept(house: House, browser: Browser, ann: UUID) -> None:
     count = "SELECT count(*) FROM seawall.sessions"
     for end in ("revoked_at = now() - interval '31 days'", "expires_at = now() - interval '31 days'"):
