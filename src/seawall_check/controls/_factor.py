@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 
+from seawall_check.controls._requests import named, objects_of, section
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.http import Operation
@@ -95,21 +96,17 @@ class Action:
     @classmethod
     def of(cls, target: Target) -> Action:
         """Raises Unproven when the app's author names none."""
-        row = target.expectations.get("step_up")
-        if not isinstance(row, Mapping):
-            raise Unproven("seawall.toml has no [check.step_up]: which action needs a second factor?")
-        found = [one for one in target.operations if one.name == row.get("route")]
-        if not found:
-            raise Unproven(f"[check.step_up] names {row.get('route')!r}, which is not in the OpenAPI document")
-        return cls(found[0], str(row["role"]), dict(row["below"]), dict(row["above"]))
+        needs = ("route", "role", "below", "above")
+        row = section(target, "step_up", "which action needs a second factor?", needs)
+        operation = named(target, "step_up", row["route"], on_object=True)
+        return cls(operation, str(row["role"]), dict(row["below"]), dict(row["above"]))
 
     def personas(self, target: Target) -> tuple[Persona, ...]:
         return target.who(role=self.role)
 
     def objects(self, persona: Persona) -> list[dict[str, str]]:
         """Path parameters, one set for each object that the persona may act on."""
-        name = self.operation.path_names[0]
-        return [{name: one} for one in persona.objects.get(name, ())]
+        return objects_of(self.operation, persona)
 
     async def send(
         self, client: httpx2.AsyncClient, path: Mapping[str, str], body: Mapping[str, Any]

@@ -29,6 +29,7 @@ import httpx2
 
 from seawall_check.control import Control
 from seawall_check.controls._factor import JSON, Authenticator, enrol, forget_factor
+from seawall_check.controls._requests import named, section
 from seawall_check.controls.access._asking import forced, told
 from seawall_check.document import Persona, Tenant
 from seawall_check.errors import Unproven
@@ -119,16 +120,13 @@ async def check(target: Target, trial: Trial) -> None:
 
 
 async def _scene(target: Target) -> Scene:
-    row = target.expectations.get("break_glass")
-    if not isinstance(row, Mapping):
-        raise Unproven("seawall.toml has no [check.break_glass]: which route may staff read under a grant?")
+    row = section(target, "break_glass", "which route may staff read under a grant?", ["read"])
+    routes = {name: named(target, "break_glass", row[name]) for name in ("list", "change") if name in row}
+    read = named(target, "break_glass", row["read"], on_object=True)
+    closed = [named(target, "break_glass", name) for name in row.get("closed", ())]
     staff = target.document.staff
     if len(staff) < 2:
         raise Unproven("target.json names fewer than two staff")
-    named = {one.name: one for one in target.operations}
-    for name in (row["read"], *row.get("closed", ())):
-        if name not in named:
-            raise Unproven(f"[check.break_glass] names {name!r}, which is not in the OpenAPI document")
     here, elsewhere = target.two_tenants()
     async with target.db_owner() as db:
         slug = await db.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1::uuid", here.id)
@@ -136,10 +134,10 @@ async def _scene(target: Target) -> Scene:
         await forget_factor(target, person)
     return Scene(
         target,
-        named[row["read"]],
-        named.get(row.get("list", "")),
-        [named[name] for name in row.get("closed", ())],
-        named.get(row.get("change", "")),
+        read,
+        routes.get("list"),
+        closed,
+        routes.get("change"),
         here,
         slug,
         elsewhere,
