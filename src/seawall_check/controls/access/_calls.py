@@ -1,4 +1,4 @@
-"""What the access controls share: the author's expectations as calls, planted modules, and who is a stranger where."""
+"""What the access controls share: the author's expectations as calls, and who got through."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from seawall_check.document import Persona
 from seawall_check.probes.http import Operation, filled
 from seawall_check.target import Target
 
-__all__ = ["Call", "calls", "decided", "first_allowed", "first_decided", "plant", "row", "send", "stated", "values_of"]
+__all__ = ["Call", "calls", "decided", "first_allowed", "first_decided", "row", "send", "stated", "values_of"]
 
-WRAPPER = "seawall_check_planted"
-MODULE_SETTING = "SEAWALL_APP__MODULE"
 HANDLED = frozenset({409})
 """A conflict is the handler's own answer: the caller got past the decision, but the object is in another state."""
 
@@ -64,14 +62,3 @@ async def first_allowed(
             if found is not None and decided(found[1]):
                 return found
     return None
-
-
-def plant(target: Target, code: str) -> dict[str, Any]:
-    """Arguments of `variant`: the app's own module with some code run after it."""
-    # a variant may itself be wrapped: what is planted goes around that
-    module, _, attribute = target.change.env.get(MODULE_SETTING, target.config.app_module).partition(":")
-    text = f"from {module} import {attribute}\n\n{code}\n"
-    return {
-        "plant": {f"{WRAPPER}.py": text.replace("{app}", attribute)},
-        "env": {MODULE_SETTING: f"{WRAPPER}:{attribute}"},
-    }

@@ -27,9 +27,15 @@ class Embedded:
 
     @classmethod
     async def find(cls, target: Target) -> Embedded | None:
-        """None when the app's sign-in leads to another origin: that provider is not ours to attack."""
+        """None when the app's sign-in leads to another origin: that provider is not ours to attack.
+
+        Raises:
+            Unproven: it leads nowhere.
+        """
         client = target.anonymous()
         response = await client.get(target.sign_in.start, headers=HTML)
+        if not response.is_redirect:
+            raise Unproven(f"{target.sign_in.start} says {response.status_code} and leads to no provider")
         url = urlsplit(urljoin(target.base_url, response.headers.get("location", "")))
         if f"{url.scheme}://{url.netloc}" != target.base_url or not url.path.endswith("/authorize"):
             return None
