@@ -16,7 +16,7 @@ import httpx2
 from seawall_check.controls._requests import named, objects_of, section
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
-from seawall_check.probes.http import Operation
+from seawall_check.probes.http import Operation, is_free_string, resolve
 from seawall_check.target import Target
 
 STEP_S = 30
@@ -148,3 +148,18 @@ def dearer(body: Mapping[str, Any], section: str = "check.step_up") -> dict[str,
         if isinstance(value, int) and not isinstance(value, bool):
             return {**body, name: value + 1}
     raise Unproven(f"the body of [{section}] holds no number to raise")
+
+
+def altered(operation: Operation, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Bodies that differ from this one in one member, by its name: numbers are raised by one, free texts are others.
+
+    Members of a closed form are left alone: another currency is refused for its own reason, whatever was approved.
+    """
+    members = resolve(operation.body or {}, operation.document).get("properties", {})
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in body.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            found[name] = {**body, name: value + 1}
+        elif isinstance(value, str) and is_free_string(members.get(name, {}), operation.document):
+            found[name] = {**body, name: f"{value}, or something else"}
+    return found

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx2
 
-from seawall_check.controls._factor import dearer
 from seawall_check.controls._requests import named, objects_of, section
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
@@ -49,10 +48,6 @@ class Needing:
     def paths(self, persona: Persona) -> list[dict[str, str]]:
         """Path parameters, one set for each object that the persona may act on."""
         return objects_of(self.operation, persona)
-
-    def dearer(self) -> dict[str, Any]:
-        """The body with its first number raised by one: nearly what was approved."""
-        return dearer(self.body, "check.approval")
 
     async def send(
         self, client: httpx2.AsyncClient, path: Mapping[str, str], body: Mapping[str, Any] | None = None

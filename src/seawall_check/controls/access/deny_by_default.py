@@ -7,10 +7,10 @@ Why
 
 How it is attacked
     The app is started with a route planted that declares nothing: on the app, in a router that a router includes, and
-    as a mounted app. Each must refuse to start and name the route. Then it is started with a
-    route that is added while it runs, and with some whose declared decision is replaced by nothing at run time: every
-    answer, a redirect and a stream too, must be a 500 that holds nothing of what the route said, and a handler that
-    nobody decided on must not get to the database.
+    as a mounted app. Each must refuse to start and name the route. Then it is started with a route that is added while
+    it runs, and with some whose declared decision is replaced by nothing at run time: every answer, a redirect and a
+    stream too, must be a 500 that holds nothing of what the route said, and a handler that nobody decided on must not
+    get to the database.
 
 How to fix
     Declare on every route exactly one of `may(…)`, `may_list(…)`, `public("why")` or `self_service("why")`.

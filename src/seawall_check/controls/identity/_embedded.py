@@ -49,11 +49,20 @@ class Embedded:
     async def page(self, query: dict[str, str]) -> httpx2.Response:
         return await self._fresh().get(f"{self.path}?{urlencode(query)}", headers=HTML)
 
-    async def submit(self, query: dict[str, str], login: str, password: str) -> httpx2.Response:
+    async def submit(
+        self,
+        query: dict[str, str],
+        login: str,
+        password: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        client: httpx2.AsyncClient | None = None,
+    ) -> httpx2.Response:
         """Post the form with these credentials and this authorization request, without any cookie."""
         how = self.target.sign_in
         fields = {**query, how.login_field: login, how.password_field: password}
-        return await self._fresh().post(await self._action(), data=fields, headers=HTML)
+        address, client = await self._action(), client or self._fresh()
+        return await client.post(address, data=fields, headers={**HTML, **(headers or {})})
 
     async def log_in(self, query: dict[str, str]) -> httpx2.Response:
         """Post the form as the first persona, with the right password."""
