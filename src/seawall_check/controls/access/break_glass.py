@@ -9,9 +9,10 @@ How it is attacked
     who are no staff, for longer than four hours, without a proper reason and ticket, for a tenant that does not exist;
     they are approved by whoever asked, by the tenant, and without a second factor, and used before they are approved,
     by somebody else, and from a session without a second factor. Under a live grant another tenant's rows, closed
-    routes and a change are tried. After a read its audit event must be there, and when the event cannot be written, the
-    row must not be shown. The grant's database context is used with the app's own role. Last, the grant runs out, is
-    ended by the tenant and by its user, and its user is dismissed: the next read must fail.
+    routes and a change are tried. After a read its audit event must be there, for each row of a list too, and when the
+    event cannot be written, the row must not be shown. The grant's database context is used with the app's own role.
+    Last, the grant runs out, is ended by the tenant and by its user, and its user is dismissed: the next read must
+    fail.
 How to fix
     Let policies name what the role `breakglass` may read, and nothing else. Never give staff a membership in a tenant,
     and never a database role that bypasses row-level security.
@@ -236,6 +237,14 @@ async def _reading(scene: Scene, trial: Trial) -> None:
         others = sum(listed.text.count(one) for one in theirs)
         observed = f"{others} ids of theirs"
         trial.refuse("the list holds another tenant's", observed, ok=others == 0, expected="0", of="read")
+        shown = [one for one in scene.here.objects.get(scene.read.path_names[-1], ()) if one in listed.text]
+        missing = [one for one in shown if not await _events(scene, one)]
+        trial.expect(
+            f"each of {len(shown)} listed rows has its audit event",
+            expected="every one, and one at least",
+            observed=f"{len(missing)} have none",
+            ok=not missing and bool(shown),
+        )
     for operation in scene.closed:
         answer = await operation.send(scene.client, scene.path(scene.here, operation))
         trial.refuse(f"staff call {operation.name}", answer, statuses=CLOSED, of="read")
