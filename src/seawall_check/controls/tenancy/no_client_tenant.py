@@ -143,15 +143,18 @@ class Swap:
     ) -> list[tuple[str, httpx2.Response]]:
         """The places where another tenant's name changed the answer, and that answer.
 
-        Places are tried together: the plain answer means that each was ignored. Otherwise each is tried alone.
+        Places are tried together: the plain answer means that each was ignored. Otherwise each half of them is tried.
         """
         parts = {part for place in together for part in places[place]}
         options = {part: _joined(places, together, part) for part in parts}
         response = await send(self.target, call, **options)
         if await self._plain(call, response, options, stable=stable):
             return []
-        if len(together) > 1:
-            return [one for place in together for one in await self._harm(call, places, [place], stable=stable)]
+        if half := len(together) // 2:
+            one, other = together[:half], together[half:]
+            return await self._harm(call, places, one, stable=stable) + await self._harm(
+                call, places, other, stable=stable
+            )
         return [] if response.status_code in REFUSED else [(together[0], response)]
 
     async def _plain(self, call: Call, response: httpx2.Response, options: Place, *, stable: bool) -> bool:
