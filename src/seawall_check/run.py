@@ -7,11 +7,14 @@ alone, at the end. A control that raises, or does not finish in time, is `unprov
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
+
+import httpx2
 
 from seawall_check.config import CheckConfig, Waiver
 from seawall_check.control import Control, Found
@@ -149,7 +152,7 @@ async def judge_one(target: Target, found: Found, *, today: date | None = None) 
     except TimeoutError:
         trial.unproven(f"it did not finish within {found.control.timeout_s:.0f} s")
     except Exception as error:  # a control that breaks has proven nothing
-        trial.unproven(f"the check itself broke: {_where(error)}{type(error).__name__}: {error}")
+        trial.unproven(_broken(error))
     verdict, why = trial.verdict()
     waiver = _waiver(target.config, found.id, today or datetime.now(UTC).date())
     if waiver is not None and verdict in {"fail", "unproven"}:
@@ -163,6 +166,17 @@ async def judge_one(target: Target, found: Found, *, today: date | None = None) 
 
 def _waiver(config: CheckConfig, control_id: str, today: date) -> Waiver | None:
     return next((one for one in config.waivers if one.id == control_id and one.live(today)), None)
+
+
+def _broken(error: Exception) -> str:
+    """Why a control could not go on. An app that does not answer, or not in JSON, is no fault of the check's."""
+    if isinstance(error, httpx2.TimeoutException):
+        return f"the app did not answer in time ({_where(error)}{type(error).__name__})"
+    if isinstance(error, httpx2.TransportError):
+        return f"the app cannot be reached, or breaks off: {error} ({_where(error)}{type(error).__name__})"
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return f"an answer that has to be JSON is none ({_where(error)}{error})"
+    return f"the check itself broke: {_where(error)}{type(error).__name__}: {error}"
 
 
 def _where(error: BaseException) -> str:

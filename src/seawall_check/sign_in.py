@@ -94,8 +94,10 @@ async def sign_in(client: httpx2.AsyncClient, how: SignIn, persona: Persona) -> 
         else:
             break
     me = await client.get(how.me, headers={"Accept": "application/json"})
-    if me.status_code != 200:
-        raise Unproven(f"{persona.name} is not signed in after the form: {how.me} says {me.status_code}")
+    # An app of one page answers every address with that page: that is nobody's session.
+    if me.status_code != 200 or "json" not in me.headers.get("content-type", ""):
+        told = f"{me.status_code} {me.headers.get('content-type', '')}".strip()
+        raise Unproven(f"{persona.name} is not signed in after the form: {how.me} says {told}, not who it is")
 
 
 async def _submit(

@@ -201,14 +201,16 @@ class Target:
     async def fresh(self, persona: Persona | str) -> httpx2.AsyncClient:
         """A new session of a persona, on a client of its own, with the second factor that their role demands."""
         who = self.persona(persona) if isinstance(persona, str) else persona
-        passkey = None
-        if who.role in self.sign_in.privileged_roles:
-            # before the session: a new factor ends the sessions that are there
-            passkey = await self.once(f"passkey:{who.name}", lambda: self._enrolled(who))
+        # before the session: a new factor ends the sessions that are there
+        passkey = await self.passkey(who) if who.role in self.sign_in.privileged_roles else None
         client = await self.half_signed_in(who)
         if passkey is not None:
             await prove(client, self.sign_in, passkey, who)
         return client
+
+    async def passkey(self, who: Persona) -> Passkey:
+        """The passkey of a privileged persona, for all its sessions; enrolled at the first call."""
+        return await self.once(f"passkey:{who.name}", lambda: self._enrolled(who))
 
     async def half_signed_in(self, persona: Persona | str) -> httpx2.AsyncClient:
         """A new session that has proved login and password only, whatever the role demands."""
@@ -219,7 +221,6 @@ class Target:
         return client
 
     async def _enrolled(self, persona: Persona) -> Passkey:
-        """A passkey of a privileged persona, for all its sessions."""
         passkey, _ = await enrol(await self.half_signed_in(persona), self.sign_in, persona.name)
         return passkey
 

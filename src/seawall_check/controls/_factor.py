@@ -13,9 +13,10 @@ from typing import Any
 
 import httpx2
 
+from seawall_check.controls._requests import named, objects_of, section
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
-from seawall_check.probes.http import Operation
+from seawall_check.probes.http import Operation, is_free_string, resolve
 from seawall_check.target import Target
 
 STEP_S = 30
@@ -95,21 +96,17 @@ class Action:
     @classmethod
     def of(cls, target: Target) -> Action:
         """Raises Unproven when the app's author names none."""
-        row = target.expectations.get("step_up")
-        if not isinstance(row, Mapping):
-            raise Unproven("seawall.toml has no [check.step_up]: which action needs a second factor?")
-        found = [one for one in target.operations if one.name == row.get("route")]
-        if not found:
-            raise Unproven(f"[check.step_up] names {row.get('route')!r}, which is not in the OpenAPI document")
-        return cls(found[0], str(row["role"]), dict(row["below"]), dict(row["above"]))
+        needs = ("route", "role", "below", "above")
+        row = section(target, "step_up", "which action needs a second factor?", needs)
+        operation = named(target, "step_up", row["route"], on_object=True)
+        return cls(operation, str(row["role"]), dict(row["below"]), dict(row["above"]))
 
     def personas(self, target: Target) -> tuple[Persona, ...]:
         return target.who(role=self.role)
 
     def objects(self, persona: Persona) -> list[dict[str, str]]:
         """Path parameters, one set for each object that the persona may act on."""
-        name = self.operation.path_names[0]
-        return [{name: one} for one in persona.objects.get(name, ())]
+        return objects_of(self.operation, persona)
 
     async def send(
         self, client: httpx2.AsyncClient, path: Mapping[str, str], body: Mapping[str, Any]
@@ -151,3 +148,18 @@ def dearer(body: Mapping[str, Any], section: str = "check.step_up") -> dict[str,
         if isinstance(value, int) and not isinstance(value, bool):
             return {**body, name: value + 1}
     raise Unproven(f"the body of [{section}] holds no number to raise")
+
+
+def altered(operation: Operation, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Bodies that differ from this one in one member, by its name: numbers are raised by one, free texts are others.
+
+    Members of a closed form are left alone: another currency is refused for its own reason, whatever was approved.
+    """
+    members = resolve(operation.body or {}, operation.document).get("properties", {})
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in body.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            found[name] = {**body, name: value + 1}
+        elif isinstance(value, str) and is_free_string(members.get(name, {}), operation.document):
+            found[name] = {**body, name: f"{value}, or something else"}
+    return found

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 
@@ -55,9 +56,13 @@ class Marks:
         return f"{self.name} {self.mail} {self.phone} {self.card} {self.token}"
 
     def within(self, text: str) -> list[str]:
-        """The kinds that a text holds, however numbers are set apart."""
-        close = text.replace(" ", "").replace("-", "").replace("+", "")
-        found = [kind for kind in ("name", "mail", "token") if getattr(self, kind) in text]
+        """The kinds that a text holds, however numbers are set apart, in any case, and in the form that addresses have:
+        a log that shows `a%40b.example` shows an address.
+        """
+        text += unquote(text) if "%" in text else ""
+        close, lower = text.replace(" ", "").replace("-", "").replace("+", ""), text.lower()
+        found = [kind for kind in ("name", "mail") if getattr(self, kind).lower() in lower]
+        found += ["token"] if self.token in text else []
         found += [kind for kind in ("phone", "card") if getattr(self, kind).replace(" ", "").lstrip("+") in close]
         return found
 

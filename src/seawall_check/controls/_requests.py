@@ -1,4 +1,4 @@
-"""Requests that an app's author says are allowed: `[check.routes]` with its bodies, and the ids to put into them."""
+"""What an app's author says in `[check]`: which requests are allowed, with bodies and ids, and about which actions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from seawall_check.document import Persona
+from seawall_check.errors import Unproven
 from seawall_check.probes.http import Operation, filled
 from seawall_check.target import Target
 
@@ -34,6 +35,41 @@ def row(target: Target, operation: Operation) -> Mapping[str, Any]:
     """What the author states about a route; empty when nothing."""
     stated: Mapping[str, Any] = target.expectations.get("routes", {}).get(operation.name, {})
     return stated
+
+
+def section(target: Target, name: str, question: str, needs: Sequence[str] = ()) -> Mapping[str, Any]:
+    """`[check.NAME]` of seawall.toml.
+
+    Raises:
+        Unproven: there is none, with the question that it would answer, or it leaves one of `needs` out.
+    """
+    found = target.expectations.get(name)
+    if not isinstance(found, Mapping):
+        raise Unproven(f"seawall.toml has no [check.{name}]: {question}")
+    for member in needs:
+        if member not in found:
+            raise Unproven(f"[check.{name}] does not say `{member}`")
+    return found
+
+
+def named(target: Target, section_name: str, name: object, *, on_object: bool = False) -> Operation:
+    """The operation that a section of `[check]` names.
+
+    Raises:
+        Unproven: the OpenAPI document does not list it, or its path names no object although one is acted on.
+    """
+    found = next((one for one in target.operations if one.name == name), None)
+    if found is None:
+        raise Unproven(f"[check.{section_name}] names {name!r}, which is not in the OpenAPI document")
+    if on_object and not found.path_names:
+        raise Unproven(f"[check.{section_name}] names {name!r}, whose path names no object to act on")
+    return found
+
+
+def objects_of(operation: Operation, persona: Persona) -> list[dict[str, str]]:
+    """Path parameters, one set for each object that the persona may act on."""
+    name = operation.path_names[0]
+    return [{name: one} for one in persona.objects.get(name, ())]
 
 
 def step_up_route(target: Target) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from seawall_check.document import Command, Persona, Tenant
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import identifier
 from seawall_check.probes.http import Operation
+from seawall_check.start import ran
 from seawall_check.target import Target
 
 COMMAND_TIMEOUT_S = 120.0
@@ -170,19 +169,8 @@ async def run(target: Target, command: Command | None, tenant: Tenant, what: str
     """
     if command is None or not command.argv:
         raise Unproven(f"target.json names no command that {what}")
-    argv = [part.replace("{tenant}", tenant.id).replace("{slug}", tenant.slug) for part in command.argv]
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=target.source,
-        env=os.environ | dict(command.env),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    argv = tuple(part.replace("{tenant}", tenant.id).replace("{slug}", tenant.slug) for part in command.argv)
     try:
-        out, _ = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT_S)
+        return await ran(argv, target.source, command.env, COMMAND_TIMEOUT_S)
     except TimeoutError:
-        process.kill()
-        await process.wait()
         raise Unproven(f"the command that {what} did not end in {COMMAND_TIMEOUT_S:.0f} s") from None
-    return process.returncode or 0, out.decode("utf-8", "replace")

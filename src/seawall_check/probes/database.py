@@ -11,6 +11,8 @@ from seawall_check.errors import Unproven
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 30.0
+NAME = "seawall-check"
+"""What the judge's own connections are called in pg_stat_activity."""
 
 
 async def connect(url: str) -> asyncpg.Connection:
@@ -21,7 +23,11 @@ async def connect(url: str) -> asyncpg.Connection:
     """
     try:
         return await asyncpg.connect(
-            url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, statement_cache_size=0
+            url,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            statement_cache_size=0,
+            server_settings={"application_name": NAME},
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         raise Unproven(f"cannot connect to the scratch database: {type(error).__name__}: {error}") from None

@@ -68,3 +68,13 @@ async def test_the_code_is_blind(sabotage, python: str) -> None:
 @PROVE
 async def test_the_policies_let_staff_do_everything(sabotage) -> None:
     await sabotage("access/break-glass", edit=STAFF_MAY_ALL, trips={"access/break-glass"})
+
+
+@PROVE
+async def test_only_the_first_row_of_a_list_is_seen(sabotage) -> None:
+    sql = """
+    DO $do$ BEGIN
+    EXECUTE replace(pg_get_functiondef('seawall.witness'::regproc), $a$AND e.body ->> 'row' = row_id$a$, '');
+    END $do$
+    """
+    await sabotage("access/break-glass", sql=sql, trips={"access/break-glass"})

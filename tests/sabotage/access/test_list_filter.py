@@ -47,3 +47,19 @@ async def test_a_count_of_everything(sabotage: Any) -> None:
         edit={"api.py": ("await orders.count(placed)", "await orders.count(placed) + 1")},
         trips={"access/list-filter"},
     )
+
+
+@pytest.mark.prove
+async def test_a_search_without_the_filter(sabotage: Any) -> None:
+    """Lists are filtered; whoever knows a telephone number finds everybody's orders."""
+    newest = 'Order.status != "cart", order_by=Order.created_at.desc(), limit=100'
+    filtered = f"    found = await orders.all(same, {newest})\n"
+    anybodys = (
+        "    session = await scope.session()\n"
+        '    found = list(await session.scalars(select(Order).where(same, Order.status != "cart").limit(100)))\n'
+    )
+    await sabotage(
+        "access/list-filter",
+        edit={"api.py": (filtered, anybodys)},
+        trips={"access/list-filter"},
+    )

@@ -10,6 +10,14 @@ SPEECHLESS = """
 import seawall.core.scope as module
 module.Passage.require_actor = module.Passage.require_principal
 """
+# No operation of the document: where a person lets an API client act for them, for weeks.
+LETS_CLIENTS_IN = """
+from typing import Annotated
+import seawall.identity.clients.authorize_route as module
+from seawall.core.decisions import self_service
+from seawall.core.scope import Principal
+module.Self = Annotated[Principal, self_service("people let apps act for themselves only", before_second_factor=True)]
+"""
 TWICE_BLIND = """
 import seawall.identity.privileged as module
 import seawall.identity as user
@@ -27,6 +35,7 @@ async def test_the_database_forgets_the_roles(sabotage) -> None:
     "python",
     [
         pytest.param(SPEECHLESS, id="speechless", marks=pytest.mark.prove),
+        pytest.param(LETS_CLIENTS_IN, id="lets-clients-in", marks=pytest.mark.prove),
         pytest.param(TWICE_BLIND, id="forgotten-at-start", marks=pytest.mark.prove),
     ],
 )

@@ -52,3 +52,12 @@ async def test_an_epoch_that_does_not_count(sabotage) -> None:
     END $do$
     """  # noqa: E501
     await sabotage("identity/revocation", sql=sql, trips={"identity/revocation"})
+
+
+@pytest.mark.prove
+async def test_a_client_that_ends_what_is_not_its_own(sabotage) -> None:
+    python = """
+import seawall.identity.clients.revocation_routes as module
+module._must_own = lambda client, owner: None
+"""
+    await sabotage("identity/revocation", python=python, trips={"identity/revocation"})

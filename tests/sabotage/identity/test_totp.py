@@ -15,6 +15,27 @@ import seawall.identity.sealing as module
 module.Seal.seal = lambda self, plain, owner: plain
 module.Seal.open = lambda self, sealed, owner: sealed
 """
+RECOVERED_AGAIN = """
+import seawall.identity.recovery as module
+from seawall.core.ids import token_hash
+async def again(tx, user_id, code):
+    sql = "SELECT 'recovery' FROM seawall.recovery_codes WHERE user_id = $1 AND code_hash = $2"
+    return await tx.fetchval(sql, user_id, token_hash(code))
+module.use_code = again
+"""
+RECOVERED_BY_READERS = """
+import seawall.identity.recovery as module
+module.token_hash = lambda code: code.encode().ljust(32)
+"""
+# Each guess at the door has a limit of its own; those of a step-up are still counted together.
+OTHER_DOOR = """
+import secrets
+import seawall.identity.factor_pages as module
+class Never(str):
+    def __format__(self, spec):
+        return secrets.token_hex(8)
+module.CODE_LIMIT = Never("totp")
+"""
 PATIENT = """
 import seawall.identity.throttle as module
 async def take(self, *limits):
@@ -35,3 +56,14 @@ async def test_the_secret_in_clear(sabotage) -> None:
 @pytest.mark.prove
 async def test_guessing_without_end(sabotage) -> None:
     await sabotage("identity/totp", python=PATIENT, trips={"identity/totp", "identity/enumeration"})
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("python", [RECOVERED_AGAIN, RECOVERED_BY_READERS], ids=["used-twice", "stored-in-clear"])
+async def test_recovery_codes(sabotage, python: str) -> None:
+    await sabotage("identity/totp", python=python, trips={"identity/totp"})
+
+
+@pytest.mark.prove
+async def test_guessing_at_the_other_door(sabotage) -> None:
+    await sabotage("identity/totp", python=OTHER_DOOR, trips={"identity/totp"})

@@ -27,3 +27,10 @@ async def test_a_library_s_arguments_are_written(sabotage) -> None:
 async def test_addresses_with_their_queries_are_written(sabotage) -> None:
     trips = {"privacy/redacted-telemetry", "secrets/never-logged"}
     await sabotage("privacy/redacted-telemetry", python=TALKING_REQUESTS, trips=trips)
+
+
+@pytest.mark.prove
+async def test_paths_are_written_as_they_came(sabotage) -> None:
+    """As every server's access log does: with `%40` for the at sign, which no search for the address finds."""
+    python = TALKING_REQUESTS.replace('scope["path"], query', 'scope["raw_path"].decode("latin-1")')
+    await sabotage("privacy/redacted-telemetry", python=python, trips={"privacy/redacted-telemetry"})

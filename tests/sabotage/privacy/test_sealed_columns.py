@@ -39,3 +39,23 @@ async def test_an_address_that_somebody_thought_was_not_personal(sabotage) -> No
 @pytest.mark.prove
 async def test_values_beside_their_ciphertext(sabotage) -> None:
     await sabotage(ID, python=BESIDE, trips={ID})
+
+
+@pytest.mark.prove
+async def test_values_in_base64_beside_their_ciphertext(sabotage) -> None:
+    encoded = "import base64\n" + BESIDE.replace(
+        "+ plain + len(plain)", "+ base64.b64encode(plain) + (-(-len(plain) // 3) * 4)"
+    )
+    await sabotage(ID, python=encoded, trips={ID})
+
+
+@pytest.mark.prove
+async def test_a_blind_index_without_a_key(sabotage) -> None:
+    """Whoever has the database can try all telephone numbers there are."""
+    python = """
+import hashlib
+from seawall.core.sealing import BLIND_BYTES, TenantKeys
+
+TenantKeys.blind = lambda self, label, value, *, version=None: hashlib.sha256(value).digest()[:BLIND_BYTES]
+"""
+    await sabotage(ID, python=python, trips={ID})

@@ -31,3 +31,17 @@ async def test_the_old_one_stays(sabotage) -> None:
 @pytest.mark.parametrize("python", [FORGETFUL, LOST], ids=["not-resumed", "not-resealed"])
 async def test_it_is_half_done(sabotage, python: str) -> None:
     await sabotage("secrets/rotation", python=python, trips={"secrets/rotation"})
+
+
+@pytest.mark.prove
+async def test_nobody_hears_of_it(sabotage) -> None:
+    silent = """
+import seawall.secrets.rotation as module
+real = module.Rotation.__init__
+async def nothing(event):
+    return None
+def init(self, vault, rotators, record):
+    real(self, vault, rotators, nothing)
+module.Rotation.__init__ = init
+"""
+    await sabotage("secrets/rotation", python=silent, trips={"secrets/rotation"})

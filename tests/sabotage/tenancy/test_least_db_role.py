@@ -58,3 +58,27 @@ async def test_an_app_that_connects_as_the_owner_of_its_tables(sabotage) -> None
         " GRANT SELECT, INSERT, UPDATE, DELETE ON app.order_lines TO seawall_app",
         trips={ID},
     )
+
+
+@pytest.mark.prove
+async def test_an_app_that_is_connected_as_the_superuser_too(sabotage) -> None:
+    """ "Only for the reports": whatever target.json says of the app's role, the process holds another connection."""
+    python = """
+import asyncio, threading
+import asyncpg
+import seawall.store.pool as module
+
+real, held = module.Pool.__init__, []
+
+async def report(url):
+    held.append(await asyncpg.connect(url.replace("seawall_app@", "postgres@")))
+    await asyncio.sleep(3_600)
+
+def init(self, url, **more):
+    if "seawall_app@/" in url:
+        threading.Thread(target=asyncio.run, args=(report(url),), daemon=True).start()
+    real(self, url, **more)
+
+module.Pool.__init__ = init
+"""
+    await sabotage(ID, python=python, trips={ID})

@@ -45,3 +45,18 @@ module._seed = broken
 )
 async def test_an_end_that_is_none(sabotage, sql: str) -> None:
     await sabotage("tenancy/lifecycle", python=everywhere(sql), trips={"tenancy/lifecycle"})
+
+
+@PROVE
+async def test_an_export_that_nobody_can_read(sabotage) -> None:
+    """The rows are all there, and what was sealed is as the database has it."""
+    imported = "from sqlalchemy import DateTime, func\n"
+    unopened = """
+import seawall.privacy.export as opened
+import seawall.tenancy.export as exported
+
+opened.opened_rows = lambda models: exported.plain_rows
+"""
+    await sabotage(
+        "tenancy/lifecycle", edit={"models.py": (imported, imported + unopened)}, trips={"tenancy/lifecycle"}
+    )

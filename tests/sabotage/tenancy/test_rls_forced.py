@@ -47,6 +47,11 @@ HOLES = {
         " FOREIGN KEY (venue_id) REFERENCES app.venues (id)",
         "ALTER TABLE app.dishes DROP CONSTRAINT hole; DROP INDEX app.hole",
     ),
+    "a table beside the app's schemas": (
+        "CREATE TABLE public.hole AS SELECT tenant_id, id FROM app.orders;"
+        " GRANT USAGE ON SCHEMA public TO seawall_app; GRANT SELECT ON public.hole TO seawall_app",
+        "DROP TABLE public.hole; REVOKE USAGE ON SCHEMA public FROM seawall_app",
+    ),
     "a table of nobody": ("CREATE TABLE app.hole (id uuid)", "DROP TABLE app.hole"),
     "a table of nobody that the app may write": (
         "CREATE TABLE app.hole (id uuid); COMMENT ON TABLE app.hole IS '@seawall:global';"

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from seawall_check.controls._factor import dearer
+from seawall_check.controls._requests import named, objects_of, section
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
 from seawall_check.probes.http import Operation
@@ -38,24 +38,16 @@ class Needing:
     @classmethod
     def of(cls, target: Target) -> Needing:
         """Raises Unproven when the app's author names none."""
-        row = target.expectations.get("approval")
-        if not isinstance(row, Mapping):
-            raise Unproven("seawall.toml has no [check.approval]: which action needs somebody else's approval?")
-        found = [one for one in target.operations if one.name == row.get("route")]
-        if not found:
-            raise Unproven(f"[check.approval] names {row.get('route')!r}, which is not in the OpenAPI document")
-        again = [one for one in target.operations if one.name == row.get("repeatable")]
+        needs = ("route", "role", "approver", "body")
+        row = section(target, "approval", "which action needs somebody else's approval?", needs)
+        operation = named(target, "approval", row["route"], on_object=True)
+        again = named(target, "approval", row["repeatable"], on_object=True) if "repeatable" in row else None
         who = (str(row["role"]), str(row["approver"]))
-        return cls(found[0], *who, dict(row["body"]), row.get("meanwhile"), again[0] if again else None)
+        return cls(operation, *who, dict(row["body"]), row.get("meanwhile"), again)
 
     def paths(self, persona: Persona) -> list[dict[str, str]]:
         """Path parameters, one set for each object that the persona may act on."""
-        name = self.operation.path_names[0]
-        return [{name: one} for one in persona.objects.get(name, ())]
-
-    def dearer(self) -> dict[str, Any]:
-        """The body with its first number raised by one: nearly what was approved."""
-        return dearer(self.body, "check.approval")
+        return objects_of(self.operation, persona)
 
     async def send(
         self, client: httpx2.AsyncClient, path: Mapping[str, str], body: Mapping[str, Any] | None = None

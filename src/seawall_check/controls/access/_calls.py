@@ -1,7 +1,8 @@
-"""What the access controls share: the author's expectations as calls, planted modules, and who is a stranger where."""
+"""What the access controls share: the author's expectations as calls, and who got through."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,13 +10,11 @@ import httpx2
 
 from seawall_check.controls._requests import Call, calls, row, send
 from seawall_check.document import Persona
-from seawall_check.probes.http import Operation, filled
+from seawall_check.probes.http import Operation, filled, resolve
 from seawall_check.target import Target
 
-__all__ = ["Call", "calls", "decided", "first_allowed", "first_decided", "plant", "row", "send", "stated", "values_of"]
+__all__ = ["Call", "calls", "decided", "first_allowed", "first_decided", "row", "send", "stated", "values_of"]
 
-WRAPPER = "seawall_check_planted"
-MODULE_SETTING = "SEAWALL_APP__MODULE"
 HANDLED = frozenset({409})
 """A conflict is the handler's own answer: the caller got past the decision, but the object is in another state."""
 
@@ -66,12 +65,50 @@ async def first_allowed(
     return None
 
 
-def plant(target: Target, code: str) -> dict[str, Any]:
-    """Arguments of `variant`: the app's own module with some code run after it."""
-    # a variant may itself be wrapped: what is planted goes around that
-    module, _, attribute = target.change.env.get(MODULE_SETTING, target.config.app_module).partition(":")
-    text = f"from {module} import {attribute}\n\n{code}\n"
-    return {
-        "plant": {f"{WRAPPER}.py": text.replace("{app}", attribute)},
-        "env": {MODULE_SETTING: f"{WRAPPER}:{attribute}"},
-    }
+def widened(operation: Operation, body: Any, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Copies of a body with one member more: in the body itself, and in each object within it that has a closed form.
+
+    Gives where it was added, such as `lines.0.price`, and the copy; not where there is a member of that name already.
+    """
+    for path, members in _objects(operation, operation.body or {}, body):
+        if name in members:
+            continue
+        changed = copy.deepcopy(body)
+        inner = changed
+        for step in path:
+            inner = inner[step]
+        inner[name] = value
+        yield ".".join(map(str, (*path, name))), changed
+
+
+def _objects(
+    operation: Operation, schema: Any, value: Any, path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any]]]:
+    """Every object of a value whose schema names its members, with where it is and those members."""
+    schema = resolve(schema, operation.document)
+    options = [resolve(one, operation.document) for one in schema.get("anyOf", ())]
+    schema = next((one for one in options if "properties" in one or "items" in one), schema)
+    if isinstance(value, Mapping) and ("properties" in schema or not path):
+        members = schema.get("properties", {})
+        yield path, members
+        for name, one in value.items():
+            yield from _objects(operation, members.get(name, {}), one, (*path, name))
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            yield from _objects(operation, schema.get("items", {}), one, (*path, place))
+
+
+async def taken(target: Target, call: Call, claims: Mapping[str, Any]) -> list[tuple[str, httpx2.Response]]:
+    """The members that no body has and that were not refused with 422. Each alone: one refusal must not hide others."""
+    found: list[tuple[str, httpx2.Response]] = []
+    for name, value in claims.items():
+        for where, body in widened(call.operation, call.body, name, value):
+            answer = await send(target, call, body=body)
+            if answer.status_code != 422:
+                found.append((where, answer))
+    return found
+
+
+def told(found: list[tuple[str, httpx2.Response]], otherwise: str) -> str:
+    """The first few of those in words."""
+    return "; ".join(f"{where}: {answer.status_code}" for where, answer in found[:5]) or otherwise

@@ -25,9 +25,9 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._requests import named, section
 from seawall_check.controls.access._asking import forced
 from seawall_check.document import Persona
-from seawall_check.errors import Unproven
 from seawall_check.probes.http import Operation, filled
 from seawall_check.target import Target
 from seawall_check.trial import Trial
@@ -73,16 +73,10 @@ class Admin:
     @classmethod
     def of(cls, target: Target) -> Admin:
         """Raises Unproven when the app's author does not say."""
-        row = target.expectations.get("admin")
-        if not isinstance(row, Mapping):
-            raise Unproven("seawall.toml has no [check.admin]: which routes give and take roles?")
-        named = {one.name: one for one in target.operations}
-        for name in (row["grant"], row["take"]):
-            if name not in named:
-                raise Unproven(f"[check.admin] names {name!r}, which is not in the OpenAPI document")
-        return cls(
-            named[row["grant"]], named[row["take"]], row["body"], str(row["highest"]), str(row["lowest"])
-        )  # fmt: skip
+        needs = ("grant", "take", "body", "highest", "lowest")
+        row = section(target, "admin", "which routes give and take roles?", needs)
+        grant, take = (named(target, "admin", row[name], on_object=True) for name in ("grant", "take"))
+        return cls(grant, take, row["body"], str(row["highest"]), str(row["lowest"]))
 
     async def give(self, client: httpx2.AsyncClient, user_id: str, role: str) -> httpx2.Response:
         return await self.grant.send(client, {"user_id": user_id}, body=filled(self.body, {"role": [role]}))

@@ -7,9 +7,10 @@ Why
 How it is attacked
     The action of `[check.approval]` is denied, and the denial says how to ask. The request is then answered by the one
     who asked, by others of the tenant, by the right role of another tenant and by nobody; the approval is offered for
-    one cent more, for another object, several times at the same moment, again, after its time, after it was withdrawn
-    or refused, after the approver lost the role, and after the state changed of which the approver read. Reasons are
-    sent that are huge, empty or hold control characters. A draft is asked for by somebody else than who was denied.
+    one cent more, with each other number and text of the request changed, for another object, several times at the same
+    moment, again, after its time, after it was withdrawn or refused, after the approver lost the role, and after the
+    state changed of which the approver read. Reasons are sent that are huge, empty or hold control characters. A draft
+    is asked for by somebody else than who was denied.
 How to fix
     Say `@requires_approval("role=owner,lifetime_s=86400")` on a policy that asks for `context.approved`, take every
     parameter that matters into the route's `context`, and let `describe=` say what an approver must know.
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls._factor import enrol, forget_factor
+from seawall_check.controls._factor import altered, enrol, forget_factor
 from seawall_check.controls.access._asking import (
     JSON,
     PARTS,
@@ -186,11 +187,16 @@ async def _answering(cast: Cast, trial: Trial, asked: httpx2.Response) -> None:
 
 async def _bound(cast: Cast, trial: Trial) -> None:
     """The first object's approval is there; nearly the same is tried with it, and then the thing itself."""
-    dearer = await cast.action.send(cast.client, cast.paths[0], cast.action.dearer())
+    changes = altered(cast.action.operation, cast.action.body)
+    if not changes:
+        raise Unproven("the body of [check.approval] holds no number and no text that could be another")
+    changed = {name: await cast.action.send(cast.client, cast.paths[0], body) for name, body in changes.items()}
     other = await cast.action.send(cast.client, cast.paths[1])
     exact = await cast.action.send(cast.client, cast.paths[0])
     trial.allow("the approved action", exact, ok=past_it(exact), expected="the approval is taken", of="bound")
-    trial.refuse("one more than was approved", dearer, ok=wants_approval(dearer), expected=STOPPED, of="bound")
+    for name, answer_ in changed.items():
+        attempted = f"with another {name} than was approved"
+        trial.refuse(attempted, answer_, ok=wants_approval(answer_), expected=STOPPED, of="bound")
     trial.refuse("the same on another object", other, ok=wants_approval(other), expected=STOPPED, of="bound")
 
 

@@ -9,9 +9,10 @@ How it is attacked
     who are no staff, for longer than four hours, without a proper reason and ticket, for a tenant that does not exist;
     they are approved by whoever asked, by the tenant, and without a second factor, and used before they are approved,
     by somebody else, and from a session without a second factor. Under a live grant another tenant's rows, closed
-    routes and a change are tried. After a read its audit event must be there, and when the event cannot be written, the
-    row must not be shown. The grant's database context is used with the app's own role. Last, the grant runs out, is
-    ended by the tenant and by its user, and its user is dismissed: the next read must fail.
+    routes and a change are tried. After a read its audit event must be there, for each row of a list too, and when the
+    event cannot be written, the row must not be shown. The grant's database context is used with the app's own role.
+    Last, the grant runs out, is ended by the tenant and by its user, and its user is dismissed: the next read must
+    fail.
 How to fix
     Let policies name what the role `breakglass` may read, and nothing else. Never give staff a membership in a tenant,
     and never a database role that bypasses row-level security.
@@ -29,6 +30,7 @@ import httpx2
 
 from seawall_check.control import Control
 from seawall_check.controls._factor import JSON, Authenticator, enrol, forget_factor
+from seawall_check.controls._requests import named, section
 from seawall_check.controls.access._asking import forced, told
 from seawall_check.document import Persona, Tenant
 from seawall_check.errors import Unproven
@@ -119,16 +121,13 @@ async def check(target: Target, trial: Trial) -> None:
 
 
 async def _scene(target: Target) -> Scene:
-    row = target.expectations.get("break_glass")
-    if not isinstance(row, Mapping):
-        raise Unproven("seawall.toml has no [check.break_glass]: which route may staff read under a grant?")
+    row = section(target, "break_glass", "which route may staff read under a grant?", ["read"])
+    routes = {name: named(target, "break_glass", row[name]) for name in ("list", "change") if name in row}
+    read = named(target, "break_glass", row["read"], on_object=True)
+    closed = [named(target, "break_glass", name) for name in row.get("closed", ())]
     staff = target.document.staff
     if len(staff) < 2:
         raise Unproven("target.json names fewer than two staff")
-    named = {one.name: one for one in target.operations}
-    for name in (row["read"], *row.get("closed", ())):
-        if name not in named:
-            raise Unproven(f"[check.break_glass] names {name!r}, which is not in the OpenAPI document")
     here, elsewhere = target.two_tenants()
     async with target.db_owner() as db:
         slug = await db.fetchval("SELECT slug FROM seawall.tenants WHERE id = $1::uuid", here.id)
@@ -136,10 +135,10 @@ async def _scene(target: Target) -> Scene:
         await forget_factor(target, person)
     return Scene(
         target,
-        named[row["read"]],
-        named.get(row.get("list", "")),
-        [named[name] for name in row.get("closed", ())],
-        named.get(row.get("change", "")),
+        read,
+        routes.get("list"),
+        closed,
+        routes.get("change"),
         here,
         slug,
         elsewhere,
@@ -238,6 +237,14 @@ async def _reading(scene: Scene, trial: Trial) -> None:
         others = sum(listed.text.count(one) for one in theirs)
         observed = f"{others} ids of theirs"
         trial.refuse("the list holds another tenant's", observed, ok=others == 0, expected="0", of="read")
+        shown = [one for one in scene.here.objects.get(scene.read.path_names[-1], ()) if one in listed.text]
+        missing = [one for one in shown if not await _events(scene, one)]
+        trial.expect(
+            f"each of {len(shown)} listed rows has its audit event",
+            expected="every one, and one at least",
+            observed=f"{len(missing)} have none",
+            ok=not missing and bool(shown),
+        )
     for operation in scene.closed:
         answer = await operation.send(scene.client, scene.path(scene.here, operation))
         trial.refuse(f"staff call {operation.name}", answer, statuses=CLOSED, of="read")

@@ -20,6 +20,7 @@ import re
 
 from seawall_check.control import Control
 from seawall_check.controls.access._calls import Call, first_decided, stated
+from seawall_check.controls.access._planting import must_refuse
 from seawall_check.errors import DidNotStart, Unproven
 from seawall_check.probes.http import Operation
 from seawall_check.target import Target
@@ -74,15 +75,7 @@ async def check(target: Target, trial: Trial) -> None:
 
 async def unsound(target: Target, trial: Trial, what: str, text: str) -> None:
     refusal = await target.refusal(plant={FILE: text})
-    named = refusal is not None and ("seawall-check.planted" in refusal or "seawall_check.cedar" in refusal)
-    observed = "it started" if refusal is None else "it refused" + ("" if named else ", without naming the policy")
-    trial.refuse(
-        f"start with a policy that has {what}",
-        observed,
-        ok=named,
-        expected="it refuses to start and names the policy",
-        artifact=refusal or observed,
-    )
+    must_refuse(trial, f"a policy that has {what}", refusal, ("seawall-check.planted", "seawall_check.cedar"))
 
 
 async def erring(target: Target, trial: Trial) -> None:

@@ -6,9 +6,10 @@ Why
 
 How it is attacked
     For every row of `[check.fields]` the object is read as that role: the named fields must be there, and those to be
-    absent must not appear anywhere in the answer, not even as null. Then fields are added, one by one, to the body of
-    every stated change: an unknown one, and those that only answers have (`status`, `total`, …). Each must be refused
-    with 422, and the object read before and after be the same.
+    absent must not appear anywhere in the answer, not even as null; nor in any other answer that this role is given and
+    that shows such an object, as lists and searches do. Then fields are added, one by one, to the body of every stated
+    change and to each object within it: an unknown one, and those that only answers have (`status`, `total`, …). Each
+    must be refused with 422, and the object read before and after be the same.
 
 How to fix
     Mark fields `Annotated[…, seen_with("action")]`, answer with `reveal(View, object, scope)` on a route with
@@ -21,7 +22,17 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls.access._calls import Call, decided, first_allowed, first_decided, send, stated
+from seawall_check.controls._requests import first_allowed as first_answered
+from seawall_check.controls.access._calls import (
+    Call,
+    decided,
+    first_allowed,
+    first_decided,
+    send,
+    stated,
+    taken,
+    told,
+)
 from seawall_check.document import Persona
 from seawall_check.probes.http import Operation, resolve, sample
 from seawall_check.target import Target
@@ -56,6 +67,7 @@ async def check(target: Target, trial: Trial) -> None:
                 trial.unproven(f"there is no persona with the role {role}")
             for persona in target.who(role=role):
                 await _seen(target, trial, operation, persona, said)
+                await _seen_elsewhere(target, trial, operation, persona, set(said.get("absent", ())))
     for operation, said in stated(target):
         if operation.body is not None:
             await _set(target, trial, operation, said)
@@ -89,6 +101,47 @@ async def _seen(target: Target, trial: Trial, operation: Operation, persona: Per
         )
 
 
+async def _seen_elsewhere(target: Target, trial: Trial, reader: Operation, persona: Persona, absent: set[str]) -> None:
+    """The same objects in every other answer: the route that reads one is where their author thought of it."""
+    name = reader.path_names[-1] if reader.path_names else ""
+    ids = {one for tenant in target.tenants for one in tenant.objects.get(name, ())}
+    for operation, said in stated(target):
+        searches = operation.method == "POST" and "200" in operation.responses
+        if operation.name == reader.name or not absent or not (operation.safe or searches):
+            continue
+        found = await first_answered(target, operation, [persona]) if persona.role in said.get("allow", ()) else None
+        shown = list(_shown(found[1], ids)) if found is not None else []
+        if found is None or not shown:
+            continue
+        call, answer = found
+        of = f"elsewhere {call.name}"
+        trial.allow(f"{call.name} shows such objects", f"{len(shown)} of them", ok=True, of=of)
+        wrong = sorted(absent & {member for one in shown for member in _names(one)})
+        trial.refuse(
+            f"{call.name} shows {', '.join(sorted(absent))}",
+            f"shows {', '.join(wrong)}" if wrong else "none is there",
+            ok=not wrong,
+            expected="none is there",
+            artifact=answer,
+            of=of,
+        )
+
+
+def _shown(answer: httpx2.Response, ids: set[str]) -> Iterator[Mapping[str, Any]]:
+    """The objects of these ids that an answer holds, however deep."""
+
+    def within(value: Any) -> Iterator[Mapping[str, Any]]:
+        if isinstance(value, Mapping):
+            if value.get("id") in ids:
+                yield value
+            value = list(value.values())
+        for one in value if isinstance(value, list) else ():
+            yield from within(one)
+
+    if "json" in answer.headers.get("content-type", ""):
+        yield from within(answer.json())
+
+
 def _answered(operation: Operation) -> Mapping[str, Any]:
     """Every field that the route's answer may have, by its own document, with its schema."""
     found: dict[str, Any] = {}
@@ -120,22 +173,18 @@ async def _set(target: Target, trial: Trial, operation: Operation, said: Mapping
     extra = {UNKNOWN: 1} | {n: sample(part, operation.document) for n, part in _answered(operation).items()}
     extra = {name: value for name, value in extra.items() if name not in known}
     before = await _read(target, call)
-    taken: list[tuple[str, httpx2.Response]] = []
-    for name, value in extra.items():
-        answer = await send(target, call, body={**call.body, name: value})
-        if answer.status_code != 422:
-            taken.append((name, answer))
+    found_taken = await taken(target, call, extra)
     trial.refuse(
         f"{call.name}, with {len(extra)} fields that the body does not have",
-        "; ".join(f"{name}: {answer.status_code}" for name, answer in taken[:5]) or "each was refused with 422",
-        ok=not taken,
+        told(found_taken, "each was refused with 422"),
+        ok=not found_taken,
         expected="422 for each",
-        artifact=taken[0][1] if taken else None,
+        artifact=found_taken[0][1] if found_taken else None,
         of=of,
     )
     after = await _read(target, call)
     changed = sorted(name for name in extra if name in before and before[name] != after.get(name))
-    if taken and changed:
+    if found_taken and changed:
         trial.refuse(
             f"{call.name}: change read-only fields of the object",
             f"changed {', '.join(changed)}",

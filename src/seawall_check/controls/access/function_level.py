@@ -7,8 +7,9 @@ Why
 How it is attacked
     Every JSON route of the OpenAPI document is called by every persona of both tenants and by nobody at all. Who may
     call it is what the app's author states in `[check.routes]`; whoever is stated must reach the handler, all others
-    must be refused, with their own object as well as with one that an allowed colleague acted on. A JSON route that the
-    author says nothing about is unproven.
+    must be refused, with their own object as well as with one that an allowed colleague acts on; where something is
+    changed, they try first, since what a colleague took away is not there for anybody. A route that is no page and that
+    the author says nothing about is unproven.
 
 How to fix
     Write a `permit` for the roles that need the function and none for the rest, and state it in `[check.routes]`.
@@ -17,10 +18,13 @@ How to fix
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import httpx2
+
 from seawall_check.control import Control
 from seawall_check.controls.access._calls import (
     Call,
     body_of,
+    calls,
     decided,
     first_decided,
     row,
@@ -52,15 +56,21 @@ async def check(target: Target, trial: Trial) -> None:
         said = row(target, operation)
         if said:
             await _matrix(target, trial, operation, said)
-        elif _is_json(operation) and not _of_sign_in(target, operation):
+        elif not _is_page(operation) and not _of_sign_in(target, operation):
             trial.unproven(f"{operation.name} has no row in [check.routes], so nobody knows who may call it")
     await _give_back(target)
 
 
 async def _matrix(target: Target, trial: Trial, operation: Operation, said: Mapping[str, Any]) -> None:
     allowed = [persona for persona in target.personas if persona.role in said.get("allow", ())]
+    others = [persona for persona in target.personas if persona not in allowed]
     reached: dict[str, Call] = {}
     of = operation.name
+    tried: list[tuple[Call, httpx2.Response]] = []
+    for persona in () if operation.safe else others:
+        colleagues = [one for one in allowed if one.tenant == persona.tenant]
+        for call in _tries(target, operation, said, persona, next(calls(target, operation, colleagues), None)):
+            tried.append((call, await send(target, call)))
     for persona in allowed:
         found = await first_decided(target, operation, persona)
         if found is None:
@@ -71,10 +81,13 @@ async def _matrix(target: Target, trial: Trial, operation: Operation, said: Mapp
         trial.allow(call.name, answer, ok=decided(answer), expected="reaches the handler", of=of)
         if decided(answer):
             reached.setdefault(persona.tenant, call)
-    for persona in target.personas:
-        if persona not in allowed:
-            for call in _tries(target, operation, said, persona, reached.get(persona.tenant)):
-                trial.refuse(call.name, await send(target, call), statuses=FORBIDDEN, of=of)
+    done = [call for call, _ in tried]
+    for persona in others:
+        for call in _tries(target, operation, said, persona, reached.get(persona.tenant)):
+            if call not in done:
+                tried.append((call, await send(target, call)))
+    for call, answer in tried:
+        trial.refuse(call.name, answer, statuses=FORBIDDEN, of=of)
     await _nobody(target, trial, operation, next(iter(reached.values()), None))
 
 
@@ -113,9 +126,10 @@ def _alone(target: Target, persona: Persona) -> bool:
     return len(target.who(role=persona.role, tenant=persona.tenant)) == 1
 
 
-def _is_json(operation: Operation) -> bool:
+def _is_page(operation: Operation) -> bool:
+    """Whether it answers people and not programs. A route that answers nothing, as a deletion may, is no page."""
     return any(
-        "application/json" in answer.get("content", {})
+        "text/html" in answer.get("content", {})
         for status, answer in operation.responses.items()
         if status.startswith("2")
     )

@@ -8,9 +8,10 @@ Why
 How it is attacked
     Every GET route that answers a list of objects is called by every persona of both tenants. Each listed object is
     then read by itself, and each object that the app says exists, of either tenant: what is listed must be readable,
-    and where the list is the parent of the route that reads one, what is readable must be listed. Lists in pages
-    (`Link: rel="next"`, RFC 8288) are walked in small steps: together they must be the same list in the same order,
-    with `X-Total-Count` the number of its rows. A page that begins where a colleague's ended must show nothing new.
+    and where the list is the parent of the route that reads one, what is readable must be listed. Lists below an object
+    and searches (POST routes that answer a list) must show nothing that cannot be read. Lists in pages (`Link:
+    rel="next"`, RFC 8288) are walked in small steps: together they must be the same list in the same order, with
+    `X-Total-Count` the number of its rows. A page that begins where a colleague's ended must show nothing new.
 
 How to fix
     Take rows from `may_list(Model, "action")` only: `visible.all()`, `.page()`, `.count()`, or `.select()` for a query
@@ -25,7 +26,7 @@ from typing import Any
 import httpx2
 
 from seawall_check.control import Control
-from seawall_check.controls._requests import row
+from seawall_check.controls._requests import first_allowed, row
 from seawall_check.document import Persona
 from seawall_check.probes.http import Operation, resolve
 from seawall_check.target import Target
@@ -84,6 +85,9 @@ async def check(target: Target, trial: Trial) -> None:
         for persona in target.personas:
             if persona.role in row(target, listing.operation).get("allow", (persona.role,)):
                 partly |= await _Attack(target, trial, listing, persona, seconds, read).made(known)
+    for listing in _narrow(target):
+        for persona in target.personas:
+            await _Attack(target, trial, listing, persona, {}, read).shows_only_readable()
     if lists and not partly:
         trial.unproven(
             "no persona may read some of its tenant's objects and not others, so a filter makes no difference"
@@ -102,6 +106,19 @@ def _lists(target: Target) -> list[Listing]:
         near = sorted(under, key=lambda one: len(one.path)) or same
         if near:
             found.append(Listing(operation, near[0], whole=bool(under)))
+    return found
+
+
+def _narrow(target: Target) -> list[Listing]:
+    """Lists of what belongs to one object, and searches, of objects that another route reads one by one."""
+    readers = [one for one in target.operations if one.method == "GET" and len(one.path_names) == 1]
+    found: list[Listing] = []
+    for operation in target.operations:
+        below = operation.method == "GET" and bool(operation.path_names)
+        if (below or operation.method == "POST") and row(target, operation) and _of_objects(operation):
+            item = _item(operation)
+            same = [one for one in readers if one.path.endswith("}") and item and _item_of(_answer(one), one) >= item]
+            found += [Listing(operation, same[0], whole=False)] if same else []
     return found
 
 
@@ -158,6 +175,15 @@ class _Attack:
         await self._in_pages(client, walk)
         own = self.target.tenant(self.persona.tenant).objects.get(listing.name, ())
         return 0 < sum(readable[one] for one in own) < len(own)
+
+    async def shows_only_readable(self) -> None:
+        """Call the list as stated, with the persona's own objects, and read what it shows."""
+        found = await first_allowed(self.target, self.listing.operation, [self.persona])
+        if found is None or found[1].status_code != 200:
+            return
+        walk = Walk([str(one.get("id")) for one in found[1].json()], last=found[1])
+        readable = await self._readable(await self.target.client(self.persona), walk.ids)
+        self._told("each row read by itself", "every row may be read", [i for i in walk.ids if not readable[i]], walk)
 
     async def _readable(self, client: httpx2.AsyncClient, ids: list[str]) -> dict[str, bool]:
         """Which of these may be read one by one; asked once for each persona, whatever lists hold them."""

@@ -8,7 +8,8 @@ How it is attacked
     For every stated route that names objects, in both tenants, each persona first acts on its own object. Then on the
     other tenant's, on a colleague's of the same role (unless the route is marked `shared`), on one that does not exist,
     and, where the body names objects, on the other tenant's through the body. Each must be refused, and the answer hold
-    nothing of the object. A foreign and an absent object must look alike.
+    nothing of the object. A foreign and an absent object must look alike; so must they where a parameter of the query
+    names the object. Last, people walk the app's pages, and put what they may not read into the addresses.
 
 How to fix
     Let `may(Model, "action")` load the object; load further ones through `scope.session()` under row-level security.
@@ -21,6 +22,7 @@ from typing import Any
 
 from seawall_check.control import Control
 from seawall_check.controls.access._calls import Call, body_of, decided, first_decided, send, stated, values_of
+from seawall_check.controls.access._pages import walk
 from seawall_check.document import Persona, Tenant
 from seawall_check.probes.http import Operation
 from seawall_check.target import Target
@@ -35,6 +37,7 @@ control = Control(
 
 IN_BODY = frozenset({400, 401, 403, 404, 409, 422})
 ID_LENGTH_MIN = 8
+QUERIED_MAX = 3
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -43,10 +46,12 @@ async def check(target: Target, trial: Trial) -> None:
     for operation, said in stated(target):
         roles = said.get("allow", ())
         for persona in target.personas:
-            if persona.role in roles and (operation.path_names or _named(said)):
+            if persona.role in roles and (operation.path_names or _named(said) or _queried(operation, persona)):
                 tried += await _attack(target, trial, operation, said, persona)
     if not tried:
         trial.unproven("no stated route that names an object answered anybody")
+    if target.document.sign_in is not None:
+        await walk(target, trial)
 
 
 async def _attack(
@@ -64,6 +69,8 @@ async def _attack(
             await _foreign_in_body(target, trial, call, said, theirs)
     if not said.get("shared"):
         await _colleagues(target, trial, call)
+        for name in _queried(operation, persona):
+            await _in_query(target, trial, call, name)
     return reached
 
 
@@ -108,6 +115,28 @@ async def _colleagues(target: Target, trial: Trial, call: Call) -> None:
             _refused(trial, f"{call.name}, on an object of {other.name}", answer, call, theirs, sent=values)
 
 
+async def _in_query(target: Target, trial: Trial, call: Call, name: str) -> None:
+    """Objects that are not this persona's, named in the query: answered as one that does not exist."""
+    mine = call.persona.objects[name]
+    trial.allow(f"{call.name}?{name}= their own", await send(target, call, query={name: mine[0]}), of=call.name)
+    absent = str(uuid.uuid4())
+    nothing = await send(target, call, query={name: absent})
+    for tenant in target.tenants:
+        for one in [other for other in _ids(tenant.objects.get(name)) if other not in mine][-QUERIED_MAX:]:
+            answer = await send(target, call, query={name: one})
+            alike = answer.text.replace(one, "") == nothing.text.replace(absent, "")
+            trial.refuse(
+                f"{call.name}?{name}= one of {tenant.name} that is not theirs",
+                answer
+                if alike or answer.status_code >= 400
+                else f"{answer.status_code}, more than of one that is none",
+                ok=answer.status_code == nothing.status_code and (alike or answer.status_code >= 400),
+                expected="the answer of one that does not exist",
+                artifact=answer,
+                of=call.name,
+            )
+
+
 async def _send(target: Target, call: Call, values: Mapping[str, str], theirs: Mapping[str, Any]) -> Any:
     client = await target.client(call.persona)
     return await call.operation.send(client, values, body=call.body)
@@ -134,6 +163,12 @@ def _refused(
         expected=f"{' or '.join(map(str, sorted(statuses)))}, holding nothing of the object",
         of=call.name,
     )
+
+
+def _queried(operation: Operation, persona: Persona) -> list[str]:
+    """The parameters of the query that name objects which this persona has some of."""
+    names = [str(one.get("name")) for one in operation.query]
+    return [name for name in names if operation.safe and _ids(persona.objects.get(name))]
 
 
 def _named(said: Mapping[str, Any]) -> list[str]:

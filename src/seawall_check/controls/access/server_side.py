@@ -7,8 +7,9 @@ Why
 How it is attacked
     For every stated route one persona that may call it and one that may not first call it plainly. Then claims are
     added: in the query, in cookies, in headers that proxies and frameworks use, and one by one as fields of the body
-    (`role`, `is_admin`, `owner`, `price`, `total`, `step_up`, …). Who was refused must still be refused. Whoever was
-    allowed must get the same answer, or a refusal of the unknown field.
+    and of each object within it (`role`, `is_admin`, `owner`, `price`, `total`, `step_up`, …). Who was refused must
+    still be refused. Whoever was allowed must get the same answer, or a refusal of the unknown field. Where one claim
+    is refused as such, each is tried alone, so that it does not hide the others.
 
 How to fix
     Read the caller from `scope.principal` and the object from `may(…)`; give bodies `extra="forbid"` (`seawall.Body`).
@@ -17,14 +18,21 @@ How to fix
 from collections.abc import Mapping
 from typing import Any
 
-import httpx2
-
 from seawall_check.control import Control
-from seawall_check.controls.access._calls import Call, body_of, decided, first_allowed, send, stated, values_of
+from seawall_check.controls.access._calls import (
+    Call,
+    body_of,
+    decided,
+    first_allowed,
+    send,
+    stated,
+    taken,
+    told,
+    values_of,
+)
 from seawall_check.document import Persona
-from seawall_check.probes.http import Operation, resolve
 from seawall_check.target import Target
-from seawall_check.trial import Trial
+from seawall_check.trial import Trial, brief
 
 control = Control(
     id="access/server-side",
@@ -126,34 +134,41 @@ def _claims(target: Target, persona: Persona) -> dict[str, Any]:
 
 
 async def _same_answer(target: Target, trial: Trial, call: Call) -> None:
-    claims = _claims(target, call.persona)
-    for place in ("query", "headers", "cookies"):
-        before = await send(target, call)
-        claimed = await send(target, call, **{place: claims[place]})
-        after = await send(target, call)
-        # What others change meanwhile shows in the plain answers too, and is no proof of belief.
-        same = claimed.text in (before.text, after.text) or before.text != after.text
+    for place, said in _claims(target, call.persona).items():
+        changed = await _changed(target, call, place, said)
         trial.refuse(
             f"{call.name}, claiming another role and person in the {place}",
-            claimed,
-            ok=(claimed.status_code == before.status_code and same) or 400 <= claimed.status_code < 500,
+            told(changed, "the plain answer, or a refusal of the claim"),
+            ok=not changed,
             expected="the plain answer, or a refusal",
+            artifact=changed[0][1] if changed else None,
             of=call.operation.name,
         )
+
+
+async def _changed(target: Target, call: Call, place: str, said: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The claims that changed an allowed answer."""
+    before = await send(target, call)
+    claimed = await send(target, call, **{place: said})
+    after = await send(target, call)
+    # What others change meanwhile shows in the plain answers too, and is no proof of belief.
+    same = claimed.text in (before.text, after.text) or before.text != after.text
+    if claimed.status_code == before.status_code and same:
+        return []
+    refused = 400 <= claimed.status_code < 500
+    if refused and len(said) > 1:
+        alone = [await _changed(target, call, place, {name: value}) for name, value in said.items()]
+        return [one for found in alone for one in found]
+    return [] if refused else [(", ".join(said), claimed)]
 
 
 async def _claims_refused(target: Target, trial: Trial, call: Call) -> None:
     """Each claim that is not a field of the body itself, alone, so that one refusal does not hide the others."""
     words = _words(target, call.persona)
-    believed: list[tuple[str, httpx2.Response]] = []
-    claims = {name: value for name, value in CLAIMS.items() if name not in _fields(call.operation)}
-    for name, value in claims.items():
-        answer = await send(target, call, body={**call.body, name: _filled(value, words)})
-        if answer.status_code != 422:
-            believed.append((name, answer))
+    believed = await taken(target, call, {name: _filled(value, words) for name, value in CLAIMS.items()})
     trial.refuse(
-        f"{call.name}, claiming {len(claims)} things in the body",
-        "; ".join(f"{name}: {answer.status_code}" for name, answer in believed[:5]) or "each was refused with 422",
+        f"{call.name}, claiming {len(CLAIMS)} things in the body",
+        told(believed, "each was refused with 422"),
         ok=not believed,
         expected="422 for each unknown field",
         artifact=believed[0][1] if believed else None,
@@ -166,14 +181,29 @@ async def _still_refused(target: Target, trial: Trial, said: Mapping[str, Any], 
     tenant = target.tenant(persona.tenant).objects
     values = values_of(operation, {**tenant, **persona.objects}) or dict(model.values)
     call = Call(operation, persona, values, body_of(operation, said, {**tenant, **persona.objects}))
-    if (await send(target, call)).status_code not in REFUSED:
+    plain = await send(target, call)
+    if plain.status_code not in REFUSED:
         return  # access/function-level says so
-    claims = _claims(target, persona)
-    for place in ("query", "headers", "cookies"):
-        answer = await send(target, call, **{place: claims[place]})
-        trial.refuse(f"{call.name}, claiming to be allowed in the {place}", answer, statuses=REFUSED, of=operation.name)
+    for place, claims in _claims(target, persona).items():
+        let_in = await _let_in(target, call, brief(plain), place, claims)
+        trial.refuse(
+            f"{call.name}, claiming to be allowed in the {place}",
+            told(let_in, "refused as before"),
+            ok=not let_in,
+            expected="refused as before, or the claim is",
+            artifact=let_in[0][1] if let_in else None,
+            of=operation.name,
+        )
 
 
-def _fields(operation: Operation) -> set[str]:
-    schema = resolve(operation.body or {}, operation.document)
-    return set(schema.get("properties", {}))
+async def _let_in(target: Target, call: Call, plain: str, place: str, said: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The claims that let somebody in who was refused."""
+    answer = await send(target, call, **{place: said})
+    if brief(answer) == plain:
+        return []
+    if 400 <= answer.status_code < 500:
+        if len(said) == 1:
+            return []
+        alone = [await _let_in(target, call, plain, place, {name: value}) for name, value in said.items()]
+        return [one for found in alone for one in found]
+    return [(", ".join(said), answer)]

@@ -17,6 +17,7 @@ async def client_of(target: Target, key: Key | None = None, client: ApiClient | 
     told, client = target.api, client or target.api
     response = await target.anonymous().get(told.metadata, headers=JSON)
     metadata = response.json() if response.status_code == 200 else {}
+    metadata = metadata if isinstance(metadata, dict) else {}
     for name in ("issuer", "authorization_endpoint", "token_endpoint"):
         if not isinstance(metadata.get(name), str):
             raise Unproven(f"{told.metadata} names no {name}: {response.status_code}")

@@ -27,9 +27,15 @@ class Embedded:
 
     @classmethod
     async def find(cls, target: Target) -> Embedded | None:
-        """None when the app's sign-in leads to another origin: that provider is not ours to attack."""
+        """None when the app's sign-in leads to another origin: that provider is not ours to attack.
+
+        Raises:
+            Unproven: it leads nowhere.
+        """
         client = target.anonymous()
         response = await client.get(target.sign_in.start, headers=HTML)
+        if not response.is_redirect:
+            raise Unproven(f"{target.sign_in.start} says {response.status_code} and leads to no provider")
         url = urlsplit(urljoin(target.base_url, response.headers.get("location", "")))
         if f"{url.scheme}://{url.netloc}" != target.base_url or not url.path.endswith("/authorize"):
             return None
@@ -43,11 +49,20 @@ class Embedded:
     async def page(self, query: dict[str, str]) -> httpx2.Response:
         return await self._fresh().get(f"{self.path}?{urlencode(query)}", headers=HTML)
 
-    async def submit(self, query: dict[str, str], login: str, password: str) -> httpx2.Response:
+    async def submit(
+        self,
+        query: dict[str, str],
+        login: str,
+        password: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        client: httpx2.AsyncClient | None = None,
+    ) -> httpx2.Response:
         """Post the form with these credentials and this authorization request, without any cookie."""
         how = self.target.sign_in
         fields = {**query, how.login_field: login, how.password_field: password}
-        return await self._fresh().post(await self._action(), data=fields, headers=HTML)
+        address, client = await self._action(), client or self._fresh()
+        return await client.post(address, data=fields, headers={**HTML, **(headers or {})})
 
     async def log_in(self, query: dict[str, str]) -> httpx2.Response:
         """Post the form as the first persona, with the right password."""

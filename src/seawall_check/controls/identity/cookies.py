@@ -5,10 +5,10 @@ Why
     plant it, without HttpOnly every injected script can, and without Strict other sites can make the browser use
     it.
 How it is attacked
-    A sign-in is followed step by step and every cookie on the way is read. Then the trip back from a provider on
-    another site is played: the callback must end in a page that goes on by itself, because after a cross-site
-    redirect a browser does not send a Strict cookie. A link from another site gets one such bounce, never a loop,
-    and never another origin.
+    A sign-in is followed step by step and every cookie on the way is read; so is the one that a second factor renews
+    the session with. Then the trip back from a provider on another site is played: the callback must end in a page that
+    goes on by itself, because after a cross-site redirect a browser does not send a Strict cookie. A link from another
+    site gets one such bounce, never a loop, and never another origin.
 How to fix
     Do not set the session cookie yourself; `seawall.identity` does. A `next` address may only be a path of this
     origin.
@@ -23,6 +23,7 @@ import httpx2
 
 from seawall_check.control import Control
 from seawall_check.errors import Unproven
+from seawall_check.second_factor import prove
 from seawall_check.sign_in import Page, sign_in
 from seawall_check.target import Target
 from seawall_check.trial import Trial
@@ -63,6 +64,7 @@ async def check(target: Target, trial: Trial) -> None:
     trial.allow("a sign-in", await client.get(target.sign_in.me, headers={"Accept": "application/json"}))
     _attributes(target, trial, answers)
     _return_trip(target, trial, answers)
+    await _renewed(target, trial)
     await _bounce(target, trial, client)
     await _next(target, trial)
     if target.sign_in.sign_out:
@@ -74,6 +76,22 @@ async def check(target: Target, trial: Trial) -> None:
             observed=", ".join(f"Max-Age={one['max-age']!r}" for one in cleared) or "nothing",
             ok=any(one["max-age"] == "0" for one in cleared),
         )
+
+
+async def _renewed(target: Target, trial: Trial) -> None:
+    """The cookie that a proved second factor brings, which another piece of code sets than the sign-in's."""
+    privileged = [one for one in target.personas if one.role in target.sign_in.privileged_roles]
+    if not privileged:
+        return
+    passkey = await target.passkey(privileged[0])
+    client, answers = await target.half_signed_in(privileged[0]), list[httpx2.Response]()
+
+    async def remember(response: httpx2.Response) -> None:
+        answers.append(response)
+
+    client.event_hooks["response"].append(remember)
+    await prove(client, target.sign_in, passkey, privileged[0])
+    _attributes(target, trial, answers)
 
 
 def _set_cookies(response: httpx2.Response) -> list[Morsel[str]]:

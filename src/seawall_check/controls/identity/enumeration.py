@@ -4,10 +4,11 @@ Why
     A form that says, shows or takes longer when an account exists hands out the customer list, one address at a
     time. A form that answers as often as it is asked hands out the accounts with weak passwords.
 How it is attacked
-    Wrong passwords are sent for known and invented addresses in turn. Status, headers and body must be equal and
-    the medians of the times close. Then one account, and after that one network, is tried until it is slowed down;
-    a right password is then refused too, an invented account is slowed down just as a known one, and other accounts
-    are not.
+    Wrong passwords are sent for known and invented addresses in turn. Status, headers and body must be equal and the
+    medians of the times close. Then one account, and after that one network, is tried until it is slowed down; a right
+    password is then refused too, however its account is written, an invented account is slowed down just as a known
+    one, and other accounts are not. Who is slowed down gets no further by claiming other addresses in the headers of
+    proxies. Where people sign in with a passkey, the options must not depend on an address that is sent along.
 How to fix
     Use the sign-in of `seawall.identity`; the limits are `identity.attempts_per_account` and
     `attempts_per_network`.
@@ -42,6 +43,10 @@ SAMPLES = 16
 RATIO_MAX = 1.5
 DIFFERENCE_MAX_S = 0.004
 """Medians nearer than this are the same on any network."""
+NEIGHBOUR = "127.0.0.77"
+"""Another address of the judge's own network, which no app takes for its proxy."""
+FORWARDED = ("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP")
+JSON = {"Accept": "application/json"}
 IGNORED_HEADERS = {"date", "x-trace-id", "content-security-policy"}
 
 
@@ -58,6 +63,7 @@ async def check(target: Target, trial: Trial) -> None:
         right = await form.submit(form.query(), app.personas[0].login, app.personas[0].password)
         trial.allow("the right password", right, ok=_code(right), expected="a code")
         await _alike(form, trial)
+        await _passkey_options(app, trial)
         await _timing(form, trial)
         await _per_account(form, trial)
         await _per_network(form, trial)
@@ -148,6 +154,9 @@ async def _per_account(form: Embedded, trial: Trial) -> None:
         )
     right = await form.submit(form.query(), persona.login, persona.password)
     trial.refuse("the right password of the slowed-down account", right, statuses={429})
+    for how, login in (("in capitals", persona.login.upper()), ("with blanks around it", f" {persona.login} ")):
+        written = await form.submit(form.query(), login, persona.password)
+        trial.refuse(f"the same, written {how}", written, ok=not _code(written), expected="no code")
     other = form.target.personas[-1]
     free = await form.submit(form.query(), other.login, other.password)
     trial.expect("another account signs in meanwhile", expected="a code", observed=free.status_code, ok=_code(free))
@@ -163,4 +172,28 @@ async def _per_network(form: Embedded, trial: Trial) -> None:
         observed=f"{response.status_code} after {attempt}",
         ok=response.status_code == 429,
         artifact=response,
+    )
+    client = form.target.anonymous(address=NEIGHBOUR)
+    for name in FORWARDED:
+        told = {name: f"203.0.113.{secrets.randbelow(200) + 1}"}
+        claimed = await form.submit(form.query(), _stranger(), "x", headers=told, client=client)
+        trial.refuse(f"the same network, claiming another address in {name}", claimed, statuses={429})
+
+
+async def _passkey_options(app: Target, trial: Trial) -> None:
+    """Options for signing in with a passkey, asked for with an address: they must not tell whose is known."""
+    if app.sign_in.passkeys is None:
+        return
+    told: dict[str, str] = {}
+    for kind, login in (("known", app.personas[0].login), ("unknown", _stranger())):
+        asked = {app.sign_in.login_field: login, "username": login}
+        answer = await app.anonymous().post(app.sign_in.passkeys.sign_in_options, json=asked, headers=JSON)
+        options = answer.json().get("options", {}) if answer.status_code == 200 else {}
+        shown = {name: value for name, value in options.items() if name != "challenge"}
+        told[kind] = f"{answer.status_code} {shown}"
+    trial.expect(
+        "the options for a passkey are the same for a known and an unknown account",
+        expected=told["unknown"],
+        observed=told["known"],
+        ok=told["known"] == told["unknown"],
     )

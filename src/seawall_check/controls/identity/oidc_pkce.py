@@ -4,11 +4,11 @@ Why
     Whoever can pass a forged, borrowed or replayed answer of the provider to the app is signed in as somebody else.
     OAuth's parts each stop one such attack, and each is easily left out without anything looking broken.
 How it is attacked
-    The app is started with the judge's own provider. An honest sign-in succeeds; then the provider or the browser
-    lies in one way at a time: state, issuer, nonce, audience, algorithm, signature, times, replayed callbacks,
-    injected codes, mangled answers. It ends its people's sessions by logout tokens, honest, forged and replayed. The
-    embedded development provider is asked without PKCE, with `plain`, with a
-    foreign redirect address, a wrong verifier and a used code.
+    The app is started with the judge's own provider. An honest sign-in succeeds; then the provider or the browser lies
+    in one way at a time: state, issuer, nonce, audience, algorithm, signature, times, replayed callbacks, injected
+    codes, mangled answers, one callback several times at the same moment. It ends its people's sessions by logout
+    tokens, honest, forged and replayed. The embedded development provider, and the endpoint where people let API
+    clients in, are asked without PKCE, with `plain`, with a foreign redirect address, a wrong verifier and a used code.
 How to fix
     Use the sign-in of `seawall.identity` and do not call a provider by hand. Behind a proxy set
     `web.public_origin`, so that the redirect address is exact.
@@ -16,6 +16,7 @@ How to fix
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
@@ -27,6 +28,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls.identity._authorization import try_authorization
 from seawall_check.controls.identity._embedded import HTML, Embedded
 from seawall_check.controls.identity._logout import try_logout
 from seawall_check.document import Persona
@@ -44,6 +46,7 @@ control = Control(
 START = "/auth/sign-in?provider=judge"
 CALLBACK = "/auth/callback/judge"
 SUBJECT = "judge-subject"
+RACERS = 5
 
 
 def _lies(now: int) -> Mapping[str, Lie]:
@@ -102,10 +105,12 @@ class Attempt:
         code = self.provider.issue(self.query, subject, lie)
         return {"code": code, "state": self.query.get("state", ""), "iss": self.provider.issuer}
 
-    async def callback(self, parameters: Mapping[str, str] | str) -> tuple[httpx2.Response, bool]:
-        """Send the browser back; gives the answer and whether it is signed in now."""
+    async def callback(
+        self, parameters: Mapping[str, str] | str, client: httpx2.AsyncClient | None = None
+    ) -> tuple[httpx2.Response, bool]:
+        """Send the browser back, on a connection of its own if given; gives the answer and whether it is signed in."""
         query = parameters if isinstance(parameters, str) else urlencode(parameters)
-        client = await self.target.client()
+        client = client or await self.target.client()
         client.cookies.clear()
         for cookie in self.cookies:
             client.cookies.jar.set_cookie(cookie)
@@ -137,6 +142,8 @@ async def check(target: Target, trial: Trial) -> None:
             await _strangers(app, provider, trial, persona)
             await _logout(app, provider, trial)
     await _embedded(target, trial)
+    if target.document.api is not None:
+        await try_authorization(target, trial)
 
 
 async def _link(app: Target, provider: HostileProvider, persona: Persona) -> None:
@@ -213,6 +220,7 @@ async def _replays(app: Target, provider: HostileProvider, trial: Trial) -> None
     answer = attempt.answer(Lie(pkce=False))
     await attempt.callback(answer)
     _refused(trial, "the same callback a second time, with the same cookie", *await attempt.callback(answer))
+    await _race(app, provider, trial)
 
     for name, lie in {
         "the code of another sign-in": Lie(),
@@ -225,6 +233,18 @@ async def _replays(app: Target, provider: HostileProvider, trial: Trial) -> None
     attempt = await Attempt.begin(app, provider)
     stranger = Attempt(app, provider, attempt.query, [])
     _refused(trial, "a good callback in another browser", *await stranger.callback(attempt.answer()))
+
+
+async def _race(app: Target, provider: HostileProvider, trial: Trial) -> None:
+    """The same callback at the same moment, at a provider that takes its code any number of times."""
+    attempt = await Attempt.begin(app, provider)
+    answer, clients = attempt.answer(Lie(pkce=False)), [app.anonymous() for _ in range(RACERS)]
+    answers = await asyncio.gather(*(attempt.callback(answer, client) for client in clients))
+    count = sum(signed_in for _, signed_in in answers)
+    trial.allow("a callback, sent several times at once, signs in", f"{count} of {RACERS}", ok=count > 0, of="race")
+    trial.refuse(
+        "it does so more than once", f"{count} of {RACERS}", ok=count <= 1, expected=f"1 of {RACERS}", of="race"
+    )
 
 
 async def _strangers(app: Target, provider: HostileProvider, trial: Trial, persona: Persona) -> None:
@@ -291,8 +311,13 @@ async def _embedded(target: Target, trial: Trial) -> None:
 
 async def _codes(embedded: Embedded, trial: Trial) -> None:
     verifier, other = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    raced = await embedded.code(verifier)
+    answers = await asyncio.gather(*(embedded.redeem(raced, verifier) for _ in range(RACERS)))
+    given = sum(answer.is_success for answer in answers)
     code = await embedded.code(verifier)
     trial.allow("a code with its verifier", await embedded.redeem(code, verifier), of="embedded-code")
+    told = f"{given} of {RACERS}"
+    trial.refuse("a code several times at once", told, ok=given <= 1, expected="one at the most", of="embedded-code")
     evil = "https://evil.example/cb"
     for name, response in {
         "the same code a second time": await embedded.redeem(code, verifier),

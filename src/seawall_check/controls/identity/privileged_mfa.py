@@ -4,10 +4,12 @@ Why
     One phished password of an owner is the whole company. Whoever may change roles, money or everybody's data must
     prove a second factor before anything answers, not only before the actions that somebody remembered.
 How it is attacked
-    A privileged persona signs in with login and password only. Every operation of the OpenAPI document is then called
-    with that session, with right and with nonsensical bodies; the database is asked for a tenant context with its
-    token. Codes are invented and another person's passkey is offered. What leads to a factor must answer, a person
-    without such a role must not be held up, and once the factor is proved, the same calls must succeed.
+    A privileged persona of each such role signs in with login and password only. Every operation of the OpenAPI
+    document is then called with that session, with right and with nonsensical bodies; so is every page that a proved
+    session is shown and nobody else, what the app tells people about themselves, and where people let API clients in.
+    The database is asked for a tenant context with its token. Codes are invented and another person's passkey is
+    offered. What leads to a factor must answer, a person without such a role must not be held up, and once the factor
+    is proved, the same calls must succeed.
 How to fix
     Name the roles in `identity.privileged_roles`, and declare every route with `may()`, `may_list()` or
     `self_service()`, which ask `Passage.require_actor`.
@@ -22,9 +24,11 @@ import httpx2
 from seawall_check.control import Control
 from seawall_check.controls._factor import JSON, forget_factor
 from seawall_check.controls._requests import first_allowed, row
+from seawall_check.controls.identity._api import client_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
-from seawall_check.probes.http import Operation
+from seawall_check.probes.http import Operation, pages
+from seawall_check.probes.oauth import Asking
 from seawall_check.second_factor import enrol, options_from, origin_of, routes_of
 from seawall_check.target import Target
 from seawall_check.trial import Trial, problem_code
@@ -39,6 +43,7 @@ control = Control(
 
 HTML = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"}
 CODE = "second-factor-required"
+PAGES_MAX = 20
 GUESSES = ("000000", "123456", "AAAA-BBBB-CCCC-DDDD", "", "٣٣٣٣٣٣")
 
 
@@ -51,7 +56,13 @@ async def check(target: Target, trial: Trial) -> None:
     client, half = await target.fresh(persona), await target.half_signed_in(persona)
     await _operations(target, trial, persona, half)
     await _database(target, trial, client, half)
+    await _pages(target, trial, persona, client, half)
     await _way_in(target, trial, persona, half)
+    for role in sorted({one.role for one in people} - {persona.role}):
+        another = next(one for one in people if one.role == role)
+        proved, unproved = await target.fresh(another), await target.half_signed_in(another)
+        await _operations(target, trial, another, unproved)
+        await _database(target, trial, proved, unproved)
     await _others(target, trial, people)
     await _proofs(target, trial, persona, half)
 
@@ -116,6 +127,38 @@ async def _database(target: Target, trial: Trial, client: httpx2.AsyncClient, ha
         "a tenant context for the session without a second factor", "one" if contexts[1] else "none",
         ok=not contexts[1], expected="none", of="database",
     )  # fmt: skip
+
+
+async def _pages(
+    target: Target, trial: Trial, persona: Persona, client: httpx2.AsyncClient, half: httpx2.AsyncClient
+) -> None:
+    """What is no operation of the document: pages, the person's own data, the way in for API clients."""
+    ways, prove = set[str](), routes_of(target.sign_in).prove
+    own = f"{target.sign_in.me.rpartition('/')[0]}/"  # where people prove who they are, judged elsewhere
+    async for url, shown in pages(client, "/", PAGES_MAX):
+        path = shown.request.url.raw_path.decode()
+        if shown.status_code == 200 and not {url, path} & ways and not path.startswith(own) and not url.startswith(own):
+            ways.add(path)
+    if target.document.own_data.copy_of:
+        ways.add(target.document.own_data.copy_of)
+    if target.document.api is not None:
+        api = await client_of(target)
+        address = httpx2.URL(str(api.metadata["authorization_endpoint"]), params=Asking(api).query())
+        ways.add(address.raw_path.decode())
+    nobody = target.anonymous()
+    for path in sorted(ways):
+        if (await nobody.get(path, headers=HTML)).status_code == 200:
+            continue  # it is shown to everybody
+        what = path.partition("?")[0]
+        if not trial.allow(
+            f"{persona.name} with a second factor: {what}", await client.get(path, headers=HTML), of=path
+        ):
+            continue
+        answer = await half.get(path, headers=HTML)
+        led = answer.status_code == 303 and answer.headers.get("location", "").startswith(prove)
+        ok = led or (answer.status_code == 403 and problem_code(answer) == CODE)
+        expected = f"303 → {prove}, or 403 ({CODE})"
+        trial.refuse(f"without one: {what}", answer, ok=ok, expected=expected, of=path)
 
 
 async def _way_in(target: Target, trial: Trial, persona: Persona, half: httpx2.AsyncClient) -> None:

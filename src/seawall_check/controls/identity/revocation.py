@@ -8,7 +8,8 @@ How it is attacked
     by signing out everywhere, by another process that ends the grant in the database, by a raised epoch and by
     suspending the person and the tenant; after each, the tokens are used on the very next request, and refreshed. A
     confidential client of a variant asks about them (RFC 7662): the answers must agree with what the API does, and a
-    stranger, a public client and a client that guesses its secret must learn nothing.
+    stranger, a public client and a client that guesses its secret must learn nothing. Another client tries to revoke
+    what is not its own.
 How to fix
     Let admission look at the row of the session and at the revoked tokens, in the same round trip; keep no list of who
     is signed in in the process.
@@ -165,7 +166,25 @@ async def _introspection(target: Target, trial: Trial) -> None:
             trial.refuse(
                 f"asking with {name}", asked, ok=not _active(asked) and not asked.is_success, of="introspection"
             )
+        await _not_its_own(other, trial, api)
         await _agrees(other, trial, api)
+
+
+async def _not_its_own(target: Target, trial: Trial, api: Api) -> None:
+    """RFC 7009 §2.1: a client ends what was issued to itself; otherwise whoever finds a token can sign people out."""
+    if not target.api.others:
+        trial.unproven("no second API client is there to revoke what is not its own")
+        return
+    stranger = await client_of(target, client=target.api.others[0])
+    for token in (api.access_token, api.refresh_token):
+        await stranger.revoke(token)
+    used, refreshed = await api.get(target.sign_in.me), await api.refresh()
+    trial.expect(
+        "tokens that another client tried to revoke live on",
+        expected="200 and 200",
+        observed=f"{used.status_code} and {refreshed.status_code}",
+        ok=used.status_code == refreshed.status_code == 200,
+    )
 
 
 async def _as(target: Target, api: Api, changes: Mapping[str, str]) -> httpx2.Response:

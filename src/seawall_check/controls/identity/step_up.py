@@ -4,9 +4,10 @@ Why
     "Confirm with your code" is worth nothing if the confirmation also buys something else: another amount, another
     order, the same thing twice, or the thief's session instead of one's own.
 How it is attacked
-    The action of `[check.step_up]` is tried below and above its limit. The approval for one amount is then offered
-    for a larger amount, another object, another session, several requests at the same moment, again, and after it
-    has expired. What the approval page says is compared with what is asked for.
+    The action of `[check.step_up]` is tried below and above its limit. The approval for one amount is then offered for
+    a larger amount, for each other number and text of the request changed, for another object, in another session, by
+    several requests at the same moment, again, and after it has expired. What the approval page says is compared with
+    what is asked for; the session's token from before must be dead.
 How to fix
     Say `@step_up("aal=2,max_age_s=300")` in the policy and take every parameter that matters into the route's
     `context`.
@@ -24,9 +25,9 @@ from seawall_check.controls._factor import (
     JSON,
     Action,
     Authenticator,
+    altered,
     approval_address,
     begin_enrolment,
-    dearer,
     enrol,
     forget_factor,
 )
@@ -85,6 +86,9 @@ async def check(target: Target, trial: Trial) -> None:
     trial.allow("a code approves it", await person.approve(address, authenticator), of="bound")
     renewed = "the same" if before == target.session_token(person.client) else "another"
     trial.expect("the session's token is renewed", expected="another", observed=renewed, ok=renewed == "another")
+    cookie = {"Cookie": f"{target.sign_in.session_cookie}={before}"}
+    stale = await target.anonymous().get(target.sign_in.me, headers={**JSON, **cookie})
+    trial.refuse("the session's token from before", stale, statuses={401}, of="bound")
     await _bound(person, trial)
     await _race(person, trial)
     await _expired(person, trial, authenticator)
@@ -135,8 +139,12 @@ async def _approval(person: Person, trial: Trial, address: str) -> None:
 async def _bound(person: Person, trial: Trial) -> None:
     """The approval is there; everything but the exact action is tried with it."""
     action, first, second = person.action, *person.paths[:2]
-    larger = await action.send(person.client, first, dearer(action.above))
-    trial.refuse("the approval used for one more than was approved", larger, statuses=REFUSED, of="bound")
+    changes = altered(action.operation, action.above)
+    if not changes:
+        raise Unproven("the body of [check.step_up] holds no number and no text that could be another")
+    for name, body in changes.items():
+        other = await action.send(person.client, first, body)
+        trial.refuse(f"the approval used with another {name}", other, statuses=REFUSED, of="bound")
     other = await action.send(person.client, second, action.above)
     trial.refuse("the approval used for another object", other, statuses=REFUSED, of="bound")
     session = await person.target.fresh(person.persona)

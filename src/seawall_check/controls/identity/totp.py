@@ -4,9 +4,11 @@ Why
     Six digits are a million guesses, and a code read over a shoulder or phished is good for a minute and a half.
     Only a server that remembers the used time step and counts failures makes it a second factor.
 How it is attacked
-    The judge enrols its own authenticator. Codes are replayed, used concurrently from several sessions, taken from
-    far time steps, mangled, and guessed until the account is slowed down; after that even a right code is refused.
-    The secret is searched for in the database in clear. A session signed in long ago tries to plant a factor.
+    The judge enrols its own authenticator. Codes are replayed, used concurrently from several sessions, taken from far
+    time steps, mangled, and guessed until the account is slowed down, wherever a code is taken; after that even a right
+    code is refused, in the person's other sessions too. The secret is searched for in the database in clear. Recovery
+    codes are used twice, by several sessions at once and by somebody else, and searched for as well. A session signed
+    in long ago tries to plant a factor.
 How to fix
     Use `/auth/totp` and step-up of `seawall.identity`; the limit is `identity.attempts_per_account`.
 """
@@ -32,12 +34,13 @@ from seawall_check.controls._factor import (
 from seawall_check.controls._sweep import places_of
 from seawall_check.document import Persona
 from seawall_check.errors import Unproven
+from seawall_check.second_factor import routes_of
 from seawall_check.target import Target
 from seawall_check.trial import Trial
 
 control = Control(
     id="identity/totp",
-    title="A TOTP code works once and in its time; guessing is throttled; the secret is sealed",
+    title="A TOTP code works once and in its time, a recovery code once; guessing is throttled; secrets are sealed",
     refs=("ASVS 6.5.1", "ASVS 6.6.3", "RFC 6238"),
     timeout_s=240,
     exclusive=True,
@@ -56,20 +59,29 @@ async def check(target: Target, trial: Trial) -> None:
     subject, late = people[0], people[1]
     for persona in (subject, late):
         await forget_factor(target, persona)
-    authenticator, step = await _enrolment(target, trial, subject)
+    authenticator, step, recovery = await _enrolment(target, trial, subject)
     await _sealed(target, trial, authenticator)
     racers = [await target.fresh(subject) for _ in range(RACERS)]
     path = await action.open_object(racers[0], subject)
     addresses = [await action.challenge(client, path, action.above) for client in racers]
     await _once(trial, racers[0], addresses[0], authenticator, step)
     await _race(trial, racers, addresses, authenticator)
+    await _recovery(target, trial, subject, late, recovery)
     await _stale(target, trial, late)
     # a session of its own: each of the racers may be the one whose action was approved
-    guesser = await target.fresh(subject)
-    await _guessing(trial, guesser, await action.challenge(guesser, path, action.above), authenticator)
+    guesser, beside = await target.fresh(subject), await target.fresh(subject)
+    address, other = [await action.challenge(client, path, action.above) for client in (guesser, beside)]
+    await _guessing(trial, guesser, address, authenticator.secret, of="the step-up")
+    right = totp(authenticator.secret, int(time.time()) // STEP_S + 1)
+    trial.refuse("a code while slowed down", await _send(guesser, address, right), statuses={429})
+    trial.refuse("a code in another session meanwhile", await _send(beside, other, right), statuses={429})
+    if target.sign_in.passkeys is not None:
+        half = await target.half_signed_in(subject)
+        await _guessing(trial, half, routes_of(target.sign_in).prove, authenticator.secret, of="signing in")
 
 
-async def _enrolment(target: Target, trial: Trial, persona: Persona) -> tuple[Authenticator, int]:
+async def _enrolment(target: Target, trial: Trial, persona: Persona) -> tuple[Authenticator, int, list[str]]:
+    """The judge's authenticator, the step of the code that confirmed it, and the recovery codes that it brought."""
     client = await target.fresh(persona)
     authenticator = await begin_enrolment(target, client)
     step = await authenticator.step()
@@ -77,7 +89,10 @@ async def _enrolment(target: Target, trial: Trial, persona: Persona) -> tuple[Au
     right = await _send(client, target.sign_in.totp, totp(authenticator.secret, step))
     trial.allow("a right code confirms a new factor", right, of="enrol")
     trial.refuse("a wrong code does not", wrong, statuses={400, 401, 403, 422}, of="enrol")
-    return authenticator, step
+    told = right.json() if right.is_success and "json" in right.headers.get("content-type", "") else {}
+    codes = [str(code) for code in told.get("recovery_codes", ())]
+    target.redactor.learn(*codes)
+    return authenticator, step, codes
 
 
 async def _send(client: httpx2.AsyncClient, address: str, code: object) -> httpx2.Response:
@@ -165,23 +180,48 @@ async def _stale(target: Target, trial: Trial, persona: Persona) -> None:
     trial.refuse("a session signed in an hour ago may not", old, statuses={401, 403}, of="stale")
 
 
-async def _guessing(trial: Trial, client: httpx2.AsyncClient, address: str, authenticator: Authenticator) -> None:
-    guess, answer = 1, await _send(client, address, _wrong(authenticator.secret))
-    while answer.status_code != 429 and guess < GUESSES_MAX:
-        guess, answer = guess + 1, await _send(client, address, _wrong(authenticator.secret))
+async def _recovery(target: Target, trial: Trial, subject: Persona, other: Persona, codes: list[str]) -> None:
+    """Codes that stand for a lost factor: each once, for their owner only, and kept as hashes."""
+    if target.sign_in.passkeys is None or len(codes) < 3:
+        trial.unproven(f"{len(codes)} recovery codes came with the factor, and somewhere to use them is needed")
+        return
+    prove = routes_of(target.sign_in).prove
+    async with target.db_owner() as db:
+        await db.execute("DELETE FROM seawall.throttles")  # the wrong codes before this are not what is tried here
+        wanted = {form for code in codes for form in (code, code.replace("-", ""), code.replace("-", "").lower())}
+        found = [place for form in wanted for place in await places_of(db, form.encode())]
     trial.expect(
-        "guessing is slowed down",
+        "no recovery code is in any column of the database", expected="nowhere",
+        observed=", ".join(sorted(set(found))) or "nowhere", ok=not found,
+    )  # fmt: skip
+    once, *racers = [await target.half_signed_in(subject) for _ in range(RACERS)]
+    theirs = await _send(await target.fresh(other), prove, codes[2])
+    trial.allow("a recovery code", await _send(once, prove, codes[0]), of="recovery")
+    trial.refuse("somebody else's recovery code", theirs, statuses={400, 401, 403, 422}, of="recovery")
+    again = await _send(racers[0], prove, codes[0])
+    trial.refuse("the same recovery code again", again, statuses={400, 401, 403, 422}, of="recovery")
+    answers = await asyncio.gather(*(_send(client, prove, codes[1]) for client in racers))
+    good = sum(answer.is_success for answer in answers)
+    trial.refuse(
+        "one recovery code in several sessions at once", f"{good} of {len(racers)}", ok=good == 1,
+        expected=f"1 of {len(racers)}", of="recovery",
+    )  # fmt: skip
+
+
+async def _guessing(trial: Trial, client: httpx2.AsyncClient, address: str, secret: str, *, of: str) -> None:
+    guess, answer = 1, await _send(client, address, _wrong(secret))
+    while answer.status_code != 429 and guess < GUESSES_MAX:
+        guess, answer = guess + 1, await _send(client, address, _wrong(secret))
+    trial.expect(
+        f"guessing at {of} is slowed down",
         expected=f"429 within {GUESSES_MAX} wrong codes",
         observed=f"{answer.status_code} after {guess}",
         ok=answer.status_code == 429,
         artifact=answer,
     )
     trial.expect(
-        "the answer says when to try again",
+        f"the answer of {of} says when to try again",
         expected="Retry-After",
         observed=answer.headers.get("retry-after", "nothing"),
         ok=answer.headers.get("retry-after", "").isdigit(),
     )
-    current = int(time.time()) // STEP_S
-    right = await _send(client, address, totp(authenticator.secret, current + 1))
-    trial.refuse("a code while slowed down", right, statuses={429})

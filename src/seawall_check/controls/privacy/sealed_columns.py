@@ -9,8 +9,9 @@ How it is attacked
     Strings that occur nowhere else are written through the app's own API by its own people: into every member of a
     stated body that is named like a sealed column or like personal data (address, e-mail, phone …), and into one that
     is not. The app must show them to who wrote them. Then, as the owner, all tables of all schemas are searched, as
-    text and as hexadecimal bytes; and after a checkpoint the database's own files — tables, TOAST, indexes, whatever
-    is left of old rows — and the write-ahead log since, which together are what a base backup holds. The string that is
+    text and as hexadecimal bytes, and for what only looks encrypted: base64 and the like, and hashes without a key, as
+    a blind index must not be; and after a checkpoint the database's own files — tables, TOAST, indexes, whatever is
+    left of old rows — and the write-ahead log since, which together are what a base backup holds. The string that is
     not personal must be found in each place, or the search has proven nothing; the personal ones must not.
 
 How to fix
@@ -31,6 +32,8 @@ import asyncpg
 from seawall_check.control import Control
 from seawall_check.controls._requests import Call, first_allowed, row, send, step_up_route
 from seawall_check.controls._sealed import sealed_tables
+from seawall_check.controls._sweep import places_of_all
+from seawall_check.controls.privacy._disguises import disguises
 from seawall_check.document import Tenant
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import identifier
@@ -93,6 +96,7 @@ async def check(target: Target, trial: Trial) -> None:
             trial.unproven(f"nothing was planted in {', '.join(missed)}: no stated body has a member of that name")
         await _types(target, trial, owner)
         _judge(trial, planted, "all tables", await _in_tables(owner, planted))
+        await _disguised(trial, owner, planted)
         await owner.execute("CHECKPOINT")
         files, logs = await _in_files(owner, planted, wal)
         _judge(trial, planted, "the database's files", files)
@@ -170,6 +174,23 @@ async def _in_tables(owner: asyncpg.Connection, planted: Planted) -> dict[str, l
         for (value,) in await owner.fetch(sql, wanted, timeout=SEARCH_TIMEOUT_S):
             found.setdefault(value, []).append(f"{schema}.{name}")
     return found
+
+
+async def _disguised(trial: Trial, owner: asyncpg.Connection, planted: Planted) -> None:
+    """Values that are stored in a way which anybody can undo, or compare with all values that there may be."""
+    needles = {f"{value} {how}": held for value in planted.personal for how, held in disguises(value).items()}
+    found = await places_of_all(owner, needles | {value: value.encode() for value in planted.open})
+    seen = [value for value in planted.open if value in found]
+    of = "disguised"
+    trial.allow(
+        "search every column for text that is not personal", f"{len(seen)} of {len(planted.open)} found", ok=bool(seen),
+        expected="found", of=of,
+    )  # fmt: skip
+    for value, came_in in planted.personal.items():
+        known = {how: found[f"{value} {how}"] for how in disguises(value) if f"{value} {how}" in found}
+        told = "; ".join(f"{how}: {', '.join(places[:3])}" for how, places in known.items()) or "in no disguise"
+        trial.refuse(f"search every column for the {came_in}, disguised", told, ok=not known, of=of,
+                     expected="in no disguise")  # fmt: skip
 
 
 async def _in_files(

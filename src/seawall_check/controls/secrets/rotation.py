@@ -7,8 +7,9 @@ How it is attacked
     Before the rotation, what a thief would have is kept: the master secret's version, a second factor sealed under it,
     the database passwords, a signed tenant context. Then `seawall rotate` runs while people keep using the app: it is
     killed with `kill -9` in the middle and run again, which must finish what was begun. All connections to the database
-    are cut, so that new ones need the new passwords. Not one request may fail. Then everything old is tried: it was
-    accepted before and must be refused now, and the person's second factor must still work.
+    are cut, so that new ones need the new passwords. Not one request may fail. The audit log must tell of each rotation
+    that it began and that it ended, and of the killed one that it began. Then everything old is tried: it was accepted
+    before and must be refused now, and the person's second factor must still work.
 How to fix
     Take passwords and keys from the vault when they are used, not once at the start; seal under versions
     (`docs/guide/secrets.md`).
@@ -48,6 +49,7 @@ control = Control(
 )
 
 COMMAND_TIMEOUT_S = 120.0
+KIND = "secrets.rotation"
 LOAD_EVERY_S = 0.02
 LOAD_CLIENTS = 3
 CUT = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -62,7 +64,7 @@ async def check(target: Target, trial: Trial) -> None:
     await before.works(trial)
     async with _load(target) as load:
         await _killed(target, trial)
-        await _rotate(target, trial, [target.secrets.master, "database"])
+        names = await _rotate(target, trial, [target.secrets.master, "database"])
     load.judge(trial, "requests while secrets were renewed")
     async with target.db_owner() as db:
         await db.execute(CUT, list(target.secrets.roles))
@@ -70,7 +72,8 @@ async def check(target: Target, trial: Trial) -> None:
     async with _load(target) as load:
         await asyncio.sleep(1)
     load.judge(trial, "requests over new connections")
-    await _rotate(target, trial, ["tenant-context", "--at-once"])
+    names += await _rotate(target, trial, ["tenant-context", "--at-once"])
+    await _recorded(target, trial, names)
     await before.refused(trial)
 
 
@@ -294,7 +297,24 @@ async def _killed(target: Target, trial: Trial) -> None:
     )  # fmt: skip
 
 
-async def _rotate(target: Target, trial: Trial, names: Sequence[str]) -> None:
+async def _recorded(target: Target, trial: Trial, names: Sequence[str]) -> None:
+    """Two events for each secret, so that nobody rotates unseen and one cut short shows; three for what was killed."""
+    if not target.database.audit_query:
+        trial.unproven("target.json names no audit_query, so nobody knows whether rotations are recorded")
+        return
+    async with target.db_owner() as db:
+        rows = [str(dict(row)) for row in await db.fetch(target.database.audit_query) if row["kind"] == KIND]
+    for name in names:
+        wanted = 3 if name == target.secrets.master else 2
+        count = sum(f'"{name}"' in row for row in rows)
+        trial.expect(
+            f"the audit log tells of the rotation of {name}", expected=f"{wanted} events {KIND}, or more",
+            observed=f"{count} events", ok=count >= wanted,
+        )  # fmt: skip
+
+
+async def _rotate(target: Target, trial: Trial, names: Sequence[str]) -> list[str]:
+    """Rotate these; gives the names of what was renewed."""
     process = await start(target, [*names, "--json"])
     try:
         out, said = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT_S)
@@ -319,6 +339,7 @@ async def _rotate(target: Target, trial: Trial, names: Sequence[str]) -> None:
             "what the killed one had begun is finished, not begun again", expected="resumed",
             observed="resumed" if resumed else "not resumed", ok=bool(resumed),
         )  # fmt: skip
+    return [str(one["name"]) for one in done]
 
 
 async def start(target: Target, arguments: Sequence[str]) -> asyncio.subprocess.Process:

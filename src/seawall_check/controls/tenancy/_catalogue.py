@@ -24,6 +24,13 @@ FAULTS: Final = {
         {_NAME} {_UNTENANTED} AND strpos(coalesce(obj_description(c.oid, 'pg_class'), ''), $3) = 0""",
     "a table of no tenant that the app's role may write to": f"""
         {_NAME} {_UNTENANTED} AND has_table_privilege($4, c.oid, 'INSERT, UPDATE, DELETE')""",
+    # Walls stand around the app's schemas; what the app's role can reach beside them stands behind none.
+    "a table or view outside the app's schemas that the app's role may read or write": """
+        SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname <> ALL ($1) AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+          AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_schema_privilege($4, n.oid, 'USAGE')
+          AND has_any_column_privilege($4, c.oid, 'SELECT, UPDATE')
+          AND strpos(coalesce(obj_description(c.oid, 'pg_class'), ''), $3) = 0""",
     "a tenant table without any policy": f"""
         {_NAME} {_TENANTED}
         WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive)""",

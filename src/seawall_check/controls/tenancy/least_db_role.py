@@ -6,10 +6,12 @@ Why
     default of most templates — has no second wall: one SQL injection reads, drops or rewrites everything.
 
 How it is attacked
-    The catalogue is asked what the app's role owns, inherits and may do. Then the role itself connects, shows that it
-    can read and write the rows of its tenant, and tries to leave its bounds: create, alter, truncate and drop tables,
-    disable triggers and policies, become another role, read and write files, run programs, and read or change the
-    sessions, the signing keys and whatever else the app names as protected. Every refusal must be PostgreSQL's 42501.
+    The catalogue is asked what the app's role owns, inherits and may do, and the server as whom the running app is
+    connected: never as an owner of tables or as somebody whom row-level security does not bind. Then the role itself
+    connects, shows that it can read and write the rows of its tenant, and tries to leave its bounds: create, alter,
+    truncate and drop tables, disable triggers and policies, become another role, read and write files, run programs,
+    and read or change the sessions, the signing keys and whatever else the app names as protected. Every refusal must
+    be PostgreSQL's 42501.
 
 How to fix
     Let the app connect as `seawall_app` and only `seawall migrate` as `seawall_migrator`;
@@ -24,7 +26,7 @@ import asyncpg
 from seawall_check.control import Control
 from seawall_check.controls._database import Relation, fullest, live_context, look_for, rows_of, under
 from seawall_check.controls.tenancy._catalogue import RIGHTS
-from seawall_check.probes.database import attempt, identifier
+from seawall_check.probes.database import NAME, attempt, identifier
 from seawall_check.target import Target
 from seawall_check.trial import Trial
 
@@ -43,6 +45,14 @@ WHERE rolname <> $1 AND rolname !~ '^pg_' AND (rolsuper OR rolbypassrls OR rolcr
     UNION SELECT nspowner FROM pg_namespace WHERE nspname = ANY ($2)))
 ORDER BY 1
 """
+CONNECTED = """
+SELECT a.usename::text AS name, bool_or(r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relowner = r.oid AND n.nspname = ANY ($1))) AS mighty
+FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.application_name <> $2
+GROUP BY 1 ORDER BY 1
+"""
 
 
 async def check(target: Target, trial: Trial) -> None:
@@ -59,6 +69,25 @@ async def check(target: Target, trial: Trial) -> None:
                 state, _ = await attempt(app, statement)
             trial.refuse(what, state or "accepted", ok=state == REFUSED, expected="42501 insufficient_privilege")
         await _without_row_security(target, trial, app, table)
+        await _connected(target, trial, owner)
+
+
+async def _connected(target: Target, trial: Trial, owner: asyncpg.Connection) -> None:
+    """What target.json says of the app's role is worth nothing when the app connects as another."""
+    await (await target.client(target.personas[0])).get(target.sign_in.me)
+    found = await owner.fetch(CONNECTED, list(target.database.app_schemas), NAME)
+    names = [row["name"] for row in found]
+    told = ", ".join(names) or "nobody"
+    role = target.database.app_role
+    trial.allow(f"the running app is connected as {role}", told, ok=role in names, expected=role, of="connected")
+    mighty = [row["name"] for row in found if row["mighty"]]
+    trial.refuse(
+        "it is connected as an owner of tables, or as somebody whom row-level security does not bind",
+        ", ".join(mighty) or f"as {told} only",
+        ok=not mighty,
+        expected="never",
+        of="connected",
+    )
 
 
 async def _works(target: Target, trial: Trial, app: asyncpg.Connection, table: Relation, context: str) -> None:

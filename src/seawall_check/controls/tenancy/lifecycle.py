@@ -7,9 +7,9 @@ Why
 How it is attacked
     The operator's own commands are run on a scratch app. While a tenant is suspended, its live sessions, a new sign-in
     and a tenant context minted a moment before are tried; the other tenant must not notice. Its export is compared,
-    table by table, with what the database holds, and searched for the other tenant's people. Then it is erased while
-    its people go on writing: afterwards no table may hold a row of it, nobody of it may sign in, and the other
-    tenant's rows must be what they were.
+    table by table and column by column, with what the database holds, sealed values must be readable in it, and it is
+    searched for the other tenant's people. Then it is erased while its people go on writing: afterwards no table may
+    hold a row of it, nobody of it may sign in, and the other tenant's rows must be what they were.
 How to fix
     Use `seawall tenant suspend | resume | export | erase`; keep rows of tenants in tables that derive from `Tenanted`,
     so that these commands find them.
@@ -22,8 +22,10 @@ import contextlib
 import json
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx2
@@ -45,6 +47,7 @@ control = Control(
 
 JSON = {"Accept": "application/json"}
 OUT = {401, 403, 404}
+Rows = list[dict[str, Any]]
 ANYWHERE = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $1 AND NOT a.attisdropped
@@ -132,13 +135,10 @@ async def _exported(scene: Scene) -> None:
         if not await scene.command("export", file=str(path)):
             return
         async with app.db_owner() as owner:
-            wanted = {
-                table.name: await rows_of(app, owner, table, scene.leaving.id) for table in await tables(app, owner)
-            }
+            wanted = {table.name: await _stored(scene, owner, table) for table in await tables(app, owner)}
         found, everything = await asyncio.to_thread(_read, path)
-    for name, count in wanted.items():
-        told = f"{found.get(name, 'no file')}"
-        trial.expect(f"the export of {name}", expected=f"{count} rows", observed=told, ok=found.get(name) == count)
+    for name, rows in wanted.items():
+        _compared(app, trial, name, rows, found.get(name))
     foreign = [who.name for who in app.who(tenant=scene.staying.id) if who.user_id and who.user_id in everything]
     own = [who.name for who in app.who(tenant=scene.leaving.id) if who.user_id and who.user_id in everything]
     of = "export-of"
@@ -149,16 +149,51 @@ async def _exported(scene: Scene) -> None:
     trial.refuse(f"rows of {scene.staying.name} in it", strays, ok=not strays, expected="none", of=of)
 
 
-def _read(path: Path) -> tuple[dict[str, int], str]:
-    """How many lines each file of the archive has, by the file's stem, and all of its text."""
-    counts, parts = {}, []
+async def _stored(scene: Scene, owner: asyncpg.Connection, table: Relation) -> Rows:
+    """The tenant's rows as the database has them."""
+    column = identifier(scene.app.database.tenant_column)
+    sql = f"SELECT to_jsonb(t)::text FROM {table.sql} AS t WHERE t.{column}::text = $1"
+    return [json.loads(row[0]) for row in await owner.fetch(sql, scene.leaving.id)]
+
+
+def _compared(app: Target, trial: Trial, name: str, rows: Rows, exported: Rows | None) -> None:
+    """One table of the export. What is sealed has to be opened; its blind index is no data of the tenant's."""
+    count, told = f"{len(rows)} rows", "no file" if exported is None else f"{len(exported)} rows"
+    if not trial.expect(f"the export of {name}", expected=count, observed=told, ok=told == count) or exported is None:
+        return
+    names = app.document.sealed.columns if app.document.sealed is not None else ()
+    sealed = {one.rpartition(".")[2] for one in names if one.split(".")[1] == name}
+    plain = [_without(row, sealed) for row in rows]
+    lacking = [row for row in plain if not any(row.items() <= other.items() for other in exported)]
+    told = f"{len(lacking)} are not" if lacking else "every one"
+    trial.expect(f"each row of {name} with every column", expected="every one", observed=told, ok=not lacking)
+    for column in sorted(sealed):
+        kept = sum(row.get(column) is not None for row in rows)
+        texts = [str(one[column]) for one in exported if one.get(column) is not None]
+        opened = sum(not text.startswith("\\x") for text in texts)
+        trial.expect(
+            f"sealed values of {name}.{column}",
+            expected=f"{kept} opened",
+            observed=f"{opened} opened",
+            ok=opened == kept,
+        )
+
+
+def _without(row: Mapping[str, Any], sealed: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not any(name.startswith(one) for one in sealed)}
+
+
+def _read(path: Path) -> tuple[dict[str, Rows], str]:
+    """The rows that each file of the archive has, by the file's stem, and all of its text."""
+    found, parts = dict[str, Rows](), []
     with contextlib.suppress(OSError, zipfile.BadZipFile, ValueError), zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             text = archive.read(name).decode()
             parts.append(text)
             if name.endswith(".jsonl"):
-                counts[Path(name).stem] = sum(1 for line in text.splitlines() if isinstance(json.loads(line), dict))
-    return counts, "".join(parts)
+                rows = [json.loads(line) for line in text.splitlines()]
+                found[Path(name).stem] = [row for row in rows if isinstance(row, dict)]
+    return found, "".join(parts)
 
 
 async def _erased(scene: Scene) -> None:

@@ -6,10 +6,11 @@ Why
 
 How it is attacked
     Every reading route is called as a person of one tenant, first plainly, then with the id and the name of the other
-    tenant in some forty places: headers that frameworks and proxies use, query parameters, cookies, the host. The
-    answer must be the plain one or a refusal, and never hold an id of the other tenant. Every changing route is called
-    with the other tenant's id in the body and in those places, and a marker in its text: afterwards no row of the other
-    tenant may hold the marker. The other way round is tried too.
+    tenant in some sixty places: headers that frameworks and proxies use, query parameters, cookies, the host, and
+    claims of an access token that is rightly signed. The answer must be the plain one or a refusal, and never hold an
+    id of the other tenant. Every changing route is called with the other tenant's id in the body and in those places,
+    and a marker in its text: afterwards no row of the other tenant may hold the marker. The other way round is tried
+    too.
 
 How to fix
     Take the tenant from `scope.principal.tenant_id`, which the database read from the session; better, name it nowhere:
@@ -27,6 +28,7 @@ import httpx2
 from seawall_check.control import Control
 from seawall_check.controls._database import tables
 from seawall_check.controls._requests import Call, first_allowed, row, send, step_up_route
+from seawall_check.controls.tenancy._claims import try_claims
 from seawall_check.document import Tenant
 from seawall_check.probes.database import identifier
 from seawall_check.probes.http import Operation, with_canary
@@ -72,6 +74,7 @@ async def check(target: Target, trial: Trial) -> None:
         if not swap.reads:
             trial.unproven(f"no reading route answered anybody of {mine.name}")
         await swap.nothing_written()
+        await try_claims(target, trial, mine, theirs, foreign=swap.foreign, names=NAMES)
 
 
 @dataclass
@@ -105,9 +108,7 @@ class Swap:
         stable = (await send(self.target, call)).text == plain.text
         places = self._places()
         wrong = [
-            (" + ".join(together), response)
-            for together in _groups(places)
-            for response in await self._harm(call, places, together, stable=stable)
+            found for together in _groups(places) for found in await self._harm(call, places, together, stable=stable)
         ]
         observed = "; ".join(f"{place}: {response.status_code}" for place, response in wrong[:5])
         self.trial.refuse(
@@ -122,7 +123,7 @@ class Swap:
     def _places(self) -> dict[str, Place]:
         """Where a tenant can be named: place → what the request gets."""
         them = self.theirs.id
-        slug = "".join(letter for letter in self.theirs.name.lower() if letter.isalnum())
+        slug = self.theirs.slug or "".join(letter for letter in self.theirs.name.lower() if letter.isalnum())
         found: dict[str, Place] = {}
         for name in HEADERS:
             found[f"header {name}"] = {"headers": {name: f"host={them}" if name == "Forwarded" else them}}
@@ -130,25 +131,31 @@ class Swap:
             found[f"header {name.replace('_', '-')}"] = {"headers": {name.replace("_", "-"): them}}
             found[f"query {name}"] = {"query": {name: them}}
             found[f"cookie {name}"] = {"cookies": {name: them}}
-        found["query tenant by name"] = {"query": {"tenant": slug}}
+            found[f"named header {name.replace('_', '-')}"] = {"headers": {name.replace("_", "-"): slug}}
+            found[f"named query {name}"] = {"query": {name: slug}}
+            found[f"named cookie {name}"] = {"cookies": {name: slug}}
+        found |= {f"named header {name}": {"headers": {name: slug}} for name in HEADERS if "Tenant" in name}
         found["host"] = {"headers": {"Host": f"{slug}.example"}}
         return found
 
     async def _harm(
         self, call: Call, places: dict[str, Place], together: Sequence[str], *, stable: bool
-    ) -> list[httpx2.Response]:
-        """The answers that another tenant's name changed.
+    ) -> list[tuple[str, httpx2.Response]]:
+        """The places where another tenant's name changed the answer, and that answer.
 
-        Places are tried together: the plain answer means that each was ignored. Otherwise each is tried alone.
+        Places are tried together: the plain answer means that each was ignored. Otherwise each half of them is tried.
         """
         parts = {part for place in together for part in places[place]}
         options = {part: _joined(places, together, part) for part in parts}
         response = await send(self.target, call, **options)
         if await self._plain(call, response, options, stable=stable):
             return []
-        if len(together) > 1:
-            return [one for place in together for one in await self._harm(call, places, [place], stable=stable)]
-        return [] if response.status_code in REFUSED else [response]
+        if half := len(together) // 2:
+            one, other = together[:half], together[half:]
+            return await self._harm(call, places, one, stable=stable) + await self._harm(
+                call, places, other, stable=stable
+            )
+        return [] if response.status_code in REFUSED else [(together[0], response)]
 
     async def _plain(self, call: Call, response: httpx2.Response, options: Place, *, stable: bool) -> bool:
         """Whether an answer is the plain one, at a moment when nobody else changed what it shows."""
@@ -219,10 +226,10 @@ class Swap:
 
 
 def _groups(places: Mapping[str, Place]) -> list[list[str]]:
-    """Places that can be tried in one request: all of a kind. The host stands alone; a name may be used only once."""
+    """Places that can be tried in one request: all of a kind, within which each name is used only once."""
     kinds: dict[str, list[str]] = {}
     for place in places:
-        kinds.setdefault(place if " by " in place else place.partition(" ")[0], []).append(place)
+        kinds.setdefault(place.partition(" ")[0], []).append(place)
     return list(kinds.values())
 
 

@@ -8,11 +8,11 @@ How it is attacked
     The catalogue is read as the owner: every table of the app must carry a tenant column that cannot be NULL, have
     row-level security enabled and FORCEd (so that not even its owner is exempt) with exactly the canonical policy, and
     carry the tenant in every unique key (else a duplicate tells that another tenant's row exists) and in both sides of
-    every foreign key. Views must run with their caller's rights; materialised views, foreign tables, publications and
-    leak-proof functions must not open a side door. Then every relation is read, updated, deleted from and inserted into
-    as the app's own role: without a tenant no row may be seen, within one tenant none of another. Last, EXPLAIN must
-    show that each of these statements asks once who the tenant is, and not for every row: a wall that makes a scan five
-    times slower is a wall that somebody takes down.
+    every foreign key. No table beside the app's schemas may be open to its role. Views must run with their caller's
+    rights; materialised views, foreign tables, publications and leak-proof functions must not open a side door. Then
+    every relation is read, updated, deleted from and inserted into as the app's own role: without a tenant no row may
+    be seen, within one tenant none of another. Last, EXPLAIN must show that each of these statements asks once who the
+    tenant is, and not for every row: a wall that makes a scan five times slower is a wall that somebody takes down.
 
 How to fix
     Derive the model from `Tenanted`, link models with `refers_to(…)`, create views `WITH (security_invoker = true)`,
