@@ -50,6 +50,9 @@ class DatabaseSection(Section):
     migrator_url: SecretStr | None = None
     """The role `seawall_migrator`; only `seawall migrate` needs it."""
     worker_url: SecretStr | None = None
+    """The role `seawall_worker`, which does jobs and what operators order; only operators' commands need it."""
+    dispatcher_url: SecretStr | None = None
+    """The role `seawall_dispatcher`, which claims the jobs for the worker; needed wherever `worker_url` is."""
     break_glass_url: SecretStr | None = None
     """The role `seawall_breakglass`. Without it break-glass grants can be asked for but not used."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")] = "app"

@@ -26,6 +26,17 @@ FROM (SELECT string_to_array($1, '.') AS part) AS given,
 """
 
 
+class JobRoles(Part):
+    """As whom work is done that outlives its request. An app that has no such work leaves this out."""
+
+    worker_url: str
+    """As whom a job's own statements run."""
+    dispatcher_url: str
+    """As whom jobs are claimed."""
+    claim: str = "SELECT * FROM seawall.claim('{}', 1)"
+    """What claims one and gives its context. As written here it asks for no kind of job, so that none is taken."""
+
+
 class DatabaseAccess(Part):
     """The scratch database. `owner_url` is a superuser on it; the judge reads the catalogue and plants rows with it."""
 
@@ -52,6 +63,7 @@ class DatabaseAccess(Part):
     """The way back: from a service (`$1`) and its name for something (`$2`) to the id."""
     audit_query: str = ""
     """A SELECT for the owner that gives one row per audit event, oldest first."""
+    jobs: JobRoles | None = None
 
 
 class Passkeys(Part):

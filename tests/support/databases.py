@@ -15,11 +15,14 @@ import asyncpg
 
 from seawall.core.ids import new_token, token_hash
 from seawall.core.scope import Principal
+from seawall.core.sealing import Keyring
 from seawall.development.database import DevelopmentDatabase
 from seawall.store.database import Database
 from seawall.store.embedded import EmbeddedServer
+from seawall.store.jobs import Jobs
 from seawall.store.migrate import AppTables
-from seawall.store.roles import APP, IDENTITY, database_statements
+from seawall.store.pool import Pool
+from seawall.store.roles import APP, DISPATCHER, IDENTITY, WORKER, database_statements
 
 
 @dataclass
@@ -36,6 +39,17 @@ class ScratchDatabase:
     async def connect(self, role: str) -> asyncpg.Connection:
         """A connection of its own as a role; close it yourself."""
         return await asyncpg.connect(self.url(role))
+
+    @asynccontextmanager
+    async def jobs(self, *, size: int = 2, keyring: Keyring | None = None) -> AsyncIterator[Jobs]:
+        """Who claims jobs, and who does them."""
+        claims, works = (Pool(self.url(role), size=size, statement_timeout_ms=15_000) for role in (DISPATCHER, WORKER))
+        works.keyring = keyring
+        try:
+            yield Jobs(dispatcher=claims, worker=works)
+        finally:
+            await works.close()
+            await claims.close()
 
     async def tenant(self, slug: str = "") -> UUID:
         slug = slug or f"t{secrets.token_hex(6)}"

@@ -17,7 +17,6 @@ from seawall.core.scope import Principal
 from seawall.core.vault import Transit
 from seawall.privacy.ring import Ring
 from seawall.privacy.rotation import Rotation, Step
-from seawall.store.jobs import Jobs
 from seawall.store.lease import Lease
 from seawall.store.loader import Loader
 from seawall.store.models import Tenanted, object_id
@@ -135,13 +134,12 @@ async def owner_of(inn: Hotel) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def rotation_of(inn: Hotel, place: ScratchVault) -> AsyncIterator[Rotation]:
-    pools = [Pool(inn.scratch.url(WORKER), size=2, statement_timeout_ms=15_000) for _ in range(2)]
-    pools[0].keyring = Ring(pools[1], place.app.transit)
+    pool = Pool(inn.scratch.url(WORKER), size=2, statement_timeout_ms=15_000)
     try:
-        yield Rotation(Jobs(pools[0]), place.operator.transit, [Guest])
+        async with inn.scratch.jobs(keyring=Ring(pool, place.app.transit)) as jobs:
+            yield Rotation(jobs, place.operator.transit, [Guest])
     finally:
-        for pool in pools:
-            await pool.close()
+        await pool.close()
 
 
 async def all_steps(rotation: Rotation) -> list[Step]:

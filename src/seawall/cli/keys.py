@@ -26,8 +26,9 @@ Examples:
   seawall keys rotate --all --json                    one line of JSON for each step
   seawall keys destroy 01a20c41-… --confirm harbour   for good: nothing of that tenant decrypts any more
 
-In production it needs SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL, and the operator's role and
-credential file in SEAWALL_SECRETS__ROLE and SEAWALL_SECRETS__CREDENTIAL_FILE."""
+In production it needs SEAWALL_DATABASE__MIGRATOR_URL, SEAWALL_DATABASE__DISPATCHER_URL and
+SEAWALL_DATABASE__WORKER_URL, and the operator's role and credential file in SEAWALL_SECRETS__ROLE and
+SEAWALL_SECRETS__CREDENTIAL_FILE."""
 
 keys = typer.Typer(name="keys", no_args_is_help=True, epilog=EPILOG, rich_markup_mode=None)
 App = Annotated[Path, typer.Option("--app", metavar="PATH", help="The app's folder.", show_default="here")]

@@ -1,4 +1,4 @@
-"""What an operator's commands work with: the database as its owner, the vault, and the worker who does the jobs.
+"""What an operator's commands work with: the database as its owner, the vault, and the two roles of jobs.
 
 In development all of it is found by itself; elsewhere the settings name it (docs/guide/production.md).
 """
@@ -36,7 +36,7 @@ class Operator:
 
     @property
     def jobs(self) -> Jobs:
-        """Of the worker's role."""
+        """Claimed by the dispatcher, done by the worker."""
         return self.at.jobs
 
     @property

@@ -22,9 +22,9 @@ Examples:
   seawall person reset-factors ada@harbour.example --tenant harbour \\
       --reason "Lost telephone and codes; identity checked by video call" --ticket OPS-1234
 
-Make sure that it is them who ask. In production it needs SEAWALL_DATABASE__MIGRATOR_URL and
-SEAWALL_DATABASE__WORKER_URL, and the operator's role and credential file in SEAWALL_SECRETS__ROLE and
-SEAWALL_SECRETS__CREDENTIAL_FILE."""
+Make sure that it is them who ask. In production it needs SEAWALL_DATABASE__MIGRATOR_URL,
+SEAWALL_DATABASE__DISPATCHER_URL and SEAWALL_DATABASE__WORKER_URL, and the operator's role and credential file in
+SEAWALL_SECRETS__ROLE and SEAWALL_SECRETS__CREDENTIAL_FILE."""
 
 Who = Annotated[str, typer.Argument(metavar="EMAIL", help="Their address, or their id.")]
 Within = Annotated[str, typer.Option("--tenant", metavar="SLUG", help="The tenant's slug or id.")]

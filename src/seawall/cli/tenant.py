@@ -1,4 +1,4 @@
-"""`seawall tenant`: list, suspend, resume, export and erase tenants. For operators; needs the migrator's role."""
+"""`seawall tenant`: list, suspend, resume, export and erase tenants. For operators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ Examples:
   seawall tenant list
   seawall tenant suspend harbour              nobody of theirs gets in, from this moment on
   seawall tenant export harbour -o harbour.zip
-  seawall tenant erase harbour --yes          keys, rows, people; there is no way back"""
+  seawall tenant erase harbour --yes          keys, rows, people; there is no way back
+
+In production it needs SEAWALL_DATABASE__MIGRATOR_URL, SEAWALL_DATABASE__DISPATCHER_URL and
+SEAWALL_DATABASE__WORKER_URL, and the operator's role and credential file in SEAWALL_SECRETS__ROLE and
+SEAWALL_SECRETS__CREDENTIAL_FILE."""
 
 Name = Annotated[str, typer.Argument(metavar="TENANT", help="Its slug or id.")]
 Root = Annotated[Path, typer.Option("--app", help="The app's folder.", show_default="here")]

@@ -14,7 +14,16 @@ import asyncpg
 from seawall.settings import Settings
 from seawall.store.embedded import EmbeddedServer
 from seawall.store.migrate import AppTables, migrate
-from seawall.store.roles import APP, BREAKGLASS, IDENTITY, MIGRATOR, WORKER, database_statements, ensure_roles
+from seawall.store.roles import (
+    APP,
+    BREAKGLASS,
+    DISPATCHER,
+    IDENTITY,
+    MIGRATOR,
+    WORKER,
+    database_statements,
+    ensure_roles,
+)
 
 SCRATCH_PREFIX = "scratch_"
 
@@ -40,7 +49,7 @@ class DevelopmentDatabase:
             f"SEAWALL_DATABASE__{name}": self.server.address(self.name, role)
             for name, role in {
                 "URL": APP, "IDENTITY_URL": IDENTITY, "MIGRATOR_URL": MIGRATOR, "WORKER_URL": WORKER,
-                "BREAK_GLASS_URL": BREAKGLASS,
+                "DISPATCHER_URL": DISPATCHER, "BREAK_GLASS_URL": BREAKGLASS,
             }.items()
         }  # fmt: skip
 

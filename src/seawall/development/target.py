@@ -16,7 +16,7 @@ from seawall.development.seeding import Persona, Sow
 from seawall.development.vault import DevelopmentVault
 from seawall.secrets import OPERATOR, Mounts
 from seawall.settings import ClientSection, Settings
-from seawall.store.roles import APP, IDENTITY
+from seawall.store.roles import APP, DISPATCHER, IDENTITY, WORKER
 from seawall.store.sealed import doors_of, sealed_models
 from seawall.store.walls import APP_SCHEMA
 
@@ -41,18 +41,7 @@ def target_document(
         "ca_file": str(certificates.ca),
         "openapi_path": "/openapi.json",
         "source": str(settings.root.resolve()),
-        "database": {
-            "owner_url": database.owner_url,
-            "app_url": database.url(APP),
-            "app_role": APP,
-            "app_schemas": [APP_SCHEMA],
-            "tenant_column": "tenant_id",
-            "tenant_function": "seawall.tenant_id()",
-            "context_setting": "seawall.ctx",
-            "admit_function": "seawall.admit",
-            "audit_query": "SELECT id, tx, at, tenant_id, user_id, session_id, kind, outcome, body"
-            " FROM seawall.audit_events ORDER BY id",
-        },
+        "database": _database(database),
         "sealed": _sealed(database, vault),
         "sign_in": {
             "start": "/auth/sign-in?provider=dev",
@@ -93,6 +82,22 @@ def target_document(
         ],
         "personas": [_persona(persona) for persona in sow.personas.values()],
         "staff": [_persona(person) for person in sow.staff],
+    }
+
+
+def _database(database: DevelopmentDatabase) -> dict[str, Any]:
+    return {
+        "owner_url": database.owner_url,
+        "app_url": database.url(APP),
+        "app_role": APP,
+        "app_schemas": [APP_SCHEMA],
+        "tenant_column": "tenant_id",
+        "tenant_function": "seawall.tenant_id()",
+        "context_setting": "seawall.ctx",
+        "admit_function": "seawall.admit",
+        "audit_query": "SELECT id, tx, at, tenant_id, user_id, session_id, kind, outcome, body"
+        " FROM seawall.audit_events ORDER BY id",
+        "jobs": {"worker_url": database.url(WORKER), "dispatcher_url": database.url(DISPATCHER)},
     }
 
 

@@ -30,7 +30,7 @@ class Operating:
     owner: asyncpg.Connection
     """As the owner of Seawall's schema."""
     jobs: Jobs
-    """Of the worker's role; their transactions open sealed columns."""
+    """Claimed by the dispatcher, done by the worker; their transactions open sealed columns."""
     models: list[type[Any]]
     """Those with sealed columns, by name."""
     keys: Transit | None = None
@@ -68,10 +68,10 @@ async def operating(
     password: Callable[[str], PasswordSource | None],
     models: Iterable[type[Any]],
 ) -> AsyncIterator[Operating]:
-    """Connect as the migrator, who asks for work, and as the worker, who does it.
+    """Connect as the migrator, who asks for work, as the dispatcher, who claims it, and as the worker, who does it.
 
     Args:
-        database: with the URLs of both.
+        database: with the URLs of all three.
         transit: the vault's, as the operator.
         who: as whom that is.
         password: for a role, where its password comes from when its URL has none.
@@ -80,27 +80,40 @@ async def operating(
     Raises:
         Refused: a URL is not set, or the database does not let the migrator in.
     """
-    migrator, worker = _urls(database)
-    source = password(user_of(worker))
+    migrator, dispatcher, worker = _urls(database)
     async with AsyncExitStack() as stack:
+
+        def pool(url: str) -> Pool:
+            made = Pool(url, size=2, statement_timeout_ms=STATEMENT_TIMEOUT_MS, password=password(user_of(url)))
+            stack.push_async_callback(made.close)
+            return made
+
         owner = await stack.enter_async_context(as_operator(migrator, password(user_of(migrator))))
-        pool = Pool(worker, size=2, statement_timeout_ms=STATEMENT_TIMEOUT_MS, password=source)
-        stack.push_async_callback(pool.close)
+        claims, works = pool(dispatcher), pool(worker)
         if transit is not None:
-            ring = keyring(worker, transit, password=source, listening=False)
-            pool.keyring = await stack.enter_async_context(ring)
+            ring = keyring(worker, transit, password=password(user_of(worker)), listening=False)
+            works.keyring = await stack.enter_async_context(ring)
+        jobs = Jobs(dispatcher=claims, worker=works)
         sealed = sorted(models, key=lambda model: model.__name__)
-        yield Operating(owner, Jobs(pool), sealed, transit, who or user_of(migrator))
+        yield Operating(owner, jobs, sealed, transit, who or user_of(migrator))
 
 
-def _urls(database: DatabaseSection) -> tuple[str, str]:
-    if database.migrator_url is None or database.worker_url is None:
+def _urls(database: DatabaseSection) -> list[str]:
+    """The migrator's, the dispatcher's, the worker's."""
+    urls = {
+        "MIGRATOR_URL": database.migrator_url,
+        "DISPATCHER_URL": database.dispatcher_url,
+        "WORKER_URL": database.worker_url,
+    }
+    missing = ", ".join(f"SEAWALL_DATABASE__{name}" for name, url in urls.items() if url is None)
+    if missing:
         raise Refused(
-            "the migrator's or the worker's URL is not set",
-            why="the migrator asks for work on a tenant, a worker does it, and the app's own role can do neither",
-            fix="set SEAWALL_DATABASE__MIGRATOR_URL and SEAWALL_DATABASE__WORKER_URL",
+            f"the database's URL of an operator is not set: {missing}",
+            why="the migrator orders work on a tenant, the dispatcher claims it, the worker does it, and the app's own"
+            " role can do none of that",
+            fix="set it to the role of that name, see docs/guide/tenants.md",
         )
-    return database.migrator_url.get_secret_value(), database.worker_url.get_secret_value()
+    return [url.get_secret_value() for url in urls.values() if url is not None]
 
 
 class TenantKeysRotator:

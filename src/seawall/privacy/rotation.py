@@ -91,7 +91,7 @@ async def unfinished(owner: Any) -> tuple[int, int]:
 
 
 class Rotation:
-    """Does what was asked for. `jobs` signs in as the worker, and its pool has a keyring."""
+    """Does what was asked for. The worker's pool of `jobs` has a keyring."""
 
     def __init__(self, jobs: Jobs, transit: Transit, models: Iterable[type[Any]]) -> None:
         self._jobs = jobs

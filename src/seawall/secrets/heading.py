@@ -81,7 +81,8 @@ class Secrets:
             )
         made: list[Rotator] = [MasterRotator(vault, master, reseal)]
         database = settings.database
-        for url in (database.url, database.identity_url, database.worker_url, database.migrator_url):
+        workers = (database.worker_url, database.dispatcher_url)
+        for url in (database.url, database.identity_url, *workers, database.migrator_url):
             if url is not None and not has_password(url.get_secret_value()):
                 role = user_of(url.get_secret_value())
                 made.append(PasswordRotator(passwords, role, url.get_secret_value()))
@@ -148,7 +149,7 @@ def _login(section: SecretsSection) -> Login:
 def in_environment(settings: Settings) -> list[str]:
     """Names of settings that hold a secret in the environment although there is a vault."""
     found = [name for name in ("SEAWALL_SECRET_KEY",) if settings.secret_key is not None and os.environ.get(name)]
-    sections = ("URL", "IDENTITY_URL", "WORKER_URL", "BREAK_GLASS_URL")
+    sections = ("URL", "IDENTITY_URL", "WORKER_URL", "DISPATCHER_URL", "BREAK_GLASS_URL")
     urls = ("DATABASE_URL", *(f"SEAWALL_DATABASE__{name}" for name in sections))
     found += [name for name in urls if has_password(os.environ.get(name, ""))]
     endings = ("CLIENT_SECRET", "__SECRET")

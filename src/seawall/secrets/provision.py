@@ -28,9 +28,11 @@ from seawall.secrets.login import WRAPPING_PREFIX, AppRole
 from seawall.secrets.master import MASTER, new_master
 from seawall.store.private import private_text, write_private
 from seawall.store.roles import APP as ROLE_APP
-from seawall.store.roles import BREAKGLASS, IDENTITY, WORKER
+from seawall.store.roles import BREAKGLASS, DISPATCHER, IDENTITY, WORKER
 
 APP, OPERATOR = "app", "operator"
+ROLES = (ROLE_APP, IDENTITY, WORKER, DISPATCHER, BREAKGLASS)
+"""The database roles that the running app, and whatever does its jobs, may sign in as."""
 TOKEN_LIFETIME_S = 3_600
 TOKEN_LIFETIME_MAX_S = 86_400
 WRAPPING_LIFETIME_S = 120
@@ -54,7 +56,7 @@ def policy(prefix: str, identity: str, database_mount: str = "") -> dict[str, li
         f"{mounts.transit}/keys/+": ["create", "update", "read"],  # `+`: not `keys/…/config`, not `keys/…/rotate`
         f"{mounts.transit}/encrypt/*": _UPDATE,
         f"{mounts.transit}/decrypt/*": _UPDATE,
-        **{f"{database}/static-creds/{role}": ["read"] for role in (ROLE_APP, IDENTITY, WORKER, BREAKGLASS)},
+        **{f"{database}/static-creds/{role}": ["read"] for role in ROLES},
     }
     if identity == APP:
         return app

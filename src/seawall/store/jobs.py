@@ -1,7 +1,8 @@
 """Jobs: work that outlives its request, in the tenant that asked for it.
 
-A job is enqueued in the business transaction, so it exists exactly if the change does. A worker signs in as
-`seawall_worker`, which can mint nothing: it gets a tenant's context only together with a job that it claims, and the
+A job is enqueued in the business transaction, so it exists exactly if the change does. A tenant's context comes only
+with a job that is claimed, and `seawall_dispatcher`, which claims, can do nothing else. The work is done as
+`seawall_worker`, which can claim nothing: whatever is injected into a job's SQL stays in the tenant of that job. The
 job is finished in the transaction that did its work. A worker that dies leaves its job to the next one when the claim
 runs out; the attempt number fences off a worker that was only slow.
 """
@@ -54,10 +55,16 @@ async def enqueue(transaction: Transaction, kind: str, payload: Any) -> UUID:
 
 
 class Jobs:
-    """Claims jobs. `pool` signs in as `seawall_worker`."""
+    """Claims jobs, and gives each a transaction in its tenant.
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    Args:
+        dispatcher: signs in as `seawall_dispatcher`. It runs one statement, which is not the job's.
+        worker: signs in as `seawall_worker`; its keyring opens what is sealed.
+    """
+
+    def __init__(self, *, dispatcher: Pool, worker: Pool) -> None:
+        self._dispatcher = dispatcher
+        self._worker = worker
 
     @asynccontextmanager
     async def claimed(self, kinds: Sequence[str], *, claim_s: int = CLAIM_S) -> AsyncIterator[tuple[Job, Lease] | None]:
@@ -72,14 +79,14 @@ class Jobs:
         Raises:
             ClaimLost: at the end, when another worker has taken it meanwhile.
         """
-        async with self._pool.connection() as connection:
+        async with self._dispatcher.connection() as connection:
             row = await connection.fetchrow(
                 "SELECT id, kind, payload::text, attempt, context FROM seawall.claim($1, $2)", list(kinds), claim_s
             )
         if row is None:
             yield None
             return
-        lease = await Lease.begin(self._pool, row["context"])
+        lease = await Lease.begin(self._worker, row["context"])
         try:
             yield Job(row["id"], row["kind"], orjson.loads(row["payload"]), row["attempt"]), lease
             [finished] = await lease.fetch("SELECT seawall.finish($1, $2) AS done", row["id"], row["attempt"])

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from seawall.core.errors import Refused
 from seawall.store.address import sqlalchemy_url
 from seawall.store.functions import write_functions
-from seawall.store.roles import OWNER
+from seawall.store.roles import LOGIN_ROLES, OWNER
 from seawall.store.version import require_version
 from seawall.store.walls import raise_walls
 
@@ -38,13 +38,14 @@ async def migrate(url: str, app: AppTables | None = None) -> None:
     """Upgrade the database behind `url`, the migrator's (or a superuser's).
 
     Raises:
-        Refused: PostgreSQL is missing or too old, the role may not become the owner, something of the app needs a
-        function that Seawall no longer has, or a table would stand outside the walls.
+        Refused: PostgreSQL is missing or too old, a role is missing, the role may not become the owner, something of
+        the app needs a function that Seawall no longer has, or a table would stand outside the walls.
     """
     engine = create_async_engine(sqlalchemy_url(url), poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             await _check_version(connection)
+            await _check_roles(connection)
             await connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
             await connection.execute(text(f"SET ROLE {OWNER}"))
             await connection.execute(text("CREATE SCHEMA IF NOT EXISTS seawall_meta"))
@@ -84,3 +85,15 @@ def alembic_config(connection: Connection, versions: Path, version_table: str, m
 
 async def _check_version(connection: AsyncConnection) -> None:
     require_version(int((await connection.execute(text("SHOW server_version_num"))).scalar_one()))
+
+
+async def _check_roles(connection: AsyncConnection) -> None:
+    """A newer Seawall may have a role more, and only a superuser makes roles."""
+    there = set((await connection.execute(text("SELECT rolname::text FROM pg_roles"))).scalars())
+    missing = [role for role in (OWNER, *LOGIN_ROLES) if role not in there]
+    if missing:
+        raise Refused(
+            f"the database server does not have the role{'s' * (len(missing) > 1)} {', '.join(missing)}",
+            why="each role may do one part of the work, so that a break-in at one is not a break-in everywhere",
+            fix="run what `seawall migrate --print-roles` prints, once more, as a superuser, and give it a password",
+        )

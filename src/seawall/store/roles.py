@@ -4,7 +4,8 @@
     seawall_migrator   may become the owner; used by `seawall migrate` only, never by the running app
     seawall_app        reads and writes rows of the tenant that the signed context names; owns nothing, creates nothing
     seawall_identity   the only role that reads and writes sessions and accounts; used by the identity package only
-    seawall_worker     gets a tenant context only together with the job it claims
+    seawall_worker     does a job, in the tenant whose context it is handed; can claim none
+    seawall_dispatcher claims jobs, and gets their contexts with them; reads no row of anything
     seawall_auditor    reads the audit events, nothing else
     seawall_breakglass reads rows of the one tenant that a live break-glass grant names; each leaves its audit event
 
@@ -23,9 +24,10 @@ MIGRATOR: Final = "seawall_migrator"
 APP: Final = "seawall_app"
 IDENTITY: Final = "seawall_identity"
 WORKER: Final = "seawall_worker"
+DISPATCHER: Final = "seawall_dispatcher"
 AUDITOR: Final = "seawall_auditor"
 BREAKGLASS: Final = "seawall_breakglass"
-LOGIN_ROLES: Final = (MIGRATOR, APP, IDENTITY, WORKER, AUDITOR, BREAKGLASS)
+LOGIN_ROLES: Final = (MIGRATOR, APP, IDENTITY, WORKER, DISPATCHER, AUDITOR, BREAKGLASS)
 
 _CLOSED = (
     "pg_terminate_backend(integer, bigint)", "pg_cancel_backend(integer)",
@@ -44,7 +46,8 @@ def role_statements() -> list[str]:
     # BEGIN carries the signed context as text, and pg_stat_activity shows the text of a role's statements to everybody
     # of that role: one injected SELECT could read the contexts of other tenants' requests. Only a superuser can turn it
     # on.
-    made += [f"ALTER ROLE {role} SET track_activities = off" for role in (APP, IDENTITY, WORKER, BREAKGLASS)]
+    carriers = (APP, IDENTITY, WORKER, DISPATCHER, BREAKGLASS)
+    made += [f"ALTER ROLE {role} SET track_activities = off" for role in carriers]
     # NOINHERIT membership: the migrator owns nothing until it says SET ROLE
     return [*made, f"GRANT {OWNER} TO {MIGRATOR} WITH INHERIT FALSE, SET TRUE"]
 

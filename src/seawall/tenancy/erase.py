@@ -48,7 +48,7 @@ class Erasure:
 
     Args:
         owner: as `store.operator.as_operator` gives it.
-        jobs: of the worker's role.
+        jobs: with a worker's own connections, where each claimed job gets its transaction.
         grace_s: how long a statement that began before the suspension may still run: the app's statement timeout.
         destroy: see `Destroy`.
         say: gets one line for each step.

@@ -65,7 +65,7 @@ class Export:
 
     Args:
         owner: as `store.operator.as_operator` gives it.
-        jobs: of the worker's role.
+        jobs: with a worker's own connections, where each claimed job gets its transaction.
         rows: how a table is read; what seals columns brings one that opens them.
         say: gets one line for each table.
     """

@@ -102,7 +102,7 @@ async def record(owner: Any, tenant_id: UUID, change: Change, *, rows: int = 0) 
 
 
 async def order_job(owner: Any, tenant_id: UUID, work: Literal["export", "erase"]) -> str:
-    """Order work on a tenant; gives the kind of job under which the worker's role claims it with the tenant's context.
+    """Order work on a tenant; gives the kind of job under which it is claimed, with the tenant's context.
 
     The kind names the tenant, so that nobody who works on another tenant can take this one's job for their own.
     """

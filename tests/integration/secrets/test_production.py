@@ -87,7 +87,7 @@ class Premises:
         }
         urls = {"DATABASE_URL": "app", "SEAWALL_DATABASE__IDENTITY_URL": "identity"}
         if identity == "operator":
-            urls |= {"SEAWALL_DATABASE__MIGRATOR_URL": "migrator", "SEAWALL_DATABASE__WORKER_URL": "worker"}
+            urls |= {f"SEAWALL_DATABASE__{role.upper()}_URL": role for role in ("migrator", "dispatcher", "worker")}
         return found | {name: self.server.address("shop", f"seawall_{role}") for name, role in urls.items()}
 
 

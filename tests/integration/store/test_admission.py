@@ -11,7 +11,7 @@ from tests.support.databases import ScratchDatabase
 
 from seawall.core.errors import NotSignedIn
 from seawall.core.ids import token_hash
-from seawall.store.roles import APP, AUDITOR, IDENTITY, MIGRATOR, WORKER
+from seawall.store.roles import APP, AUDITOR, DISPATCHER, IDENTITY, MIGRATOR, WORKER
 
 
 async def _admitted(scratch: ScratchDatabase, **columns: object):
@@ -238,32 +238,36 @@ async def test_login_roles_are_plain(shared_scratch: ScratchDatabase) -> None:
     rows = await shared_scratch.owner.fetch(
         "SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)"
         " AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)",
-        [APP, IDENTITY, WORKER, AUDITOR, MIGRATOR, "seawall_owner"],
+        [APP, IDENTITY, WORKER, DISPATCHER, AUDITOR, MIGRATOR, "seawall_owner"],
     )
     assert rows == []
 
 
-async def test_a_worker_gets_a_context_only_with_a_job(scratch: ScratchDatabase) -> None:
+async def test_a_context_comes_only_with_a_job_that_is_claimed(scratch: ScratchDatabase) -> None:
     tenant, _, token = await _admitted(scratch)
     principal = await scratch.database.admit(token_hash(token))
     assert principal is not None
-    worker = await scratch.connect(WORKER)
+    dispatcher, worker = await scratch.connect(DISPATCHER), await scratch.connect(WORKER)
     try:
-        assert await worker.fetch("SELECT * FROM seawall.claim('{mail}', 30)") == []
+        assert await dispatcher.fetch("SELECT * FROM seawall.claim('{mail}', 30)") == []
         lease = await scratch.database.begin(principal)
         await lease.fetchrow("SELECT seawall.enqueue('mail', '{}')")
         await lease.commit()
-        job = await worker.fetchrow("SELECT * FROM seawall.claim('{mail}', 30)")
+        job = await dispatcher.fetchrow("SELECT * FROM seawall.claim('{mail}', 30)")
         assert await _tenant_under(worker, job["context"]) == tenant
-        assert await worker.fetch("SELECT * FROM seawall.claim('{mail}', 30)") == [], "a claimed job is claimed once"
+        assert await dispatcher.fetch("SELECT * FROM seawall.claim('{mail}', 30)") == [], (
+            "a claimed job is claimed once"
+        )
         async with worker.transaction():
             await worker.execute("SELECT set_config('seawall.ctx', $1, true)", job["context"])
             assert not await worker.fetchval("SELECT seawall.finish($1, $2)", job["id"], job["attempt"] + 1)
             assert await worker.fetchval("SELECT seawall.finish($1, $2)", job["id"], job["attempt"])
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await worker.execute("SELECT seawall.mint(gen_random_uuid(), NULL, NULL, 'job')")
+        for connection in (dispatcher, worker):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute("SELECT seawall.mint(gen_random_uuid(), NULL, NULL, 'job')")
     finally:
         await worker.close()
+        await dispatcher.close()
 
 
 async def test_many_at_once_are_admitted_within_the_pool(scratch: ScratchDatabase) -> None:

@@ -18,9 +18,8 @@ from seawall.store.roles import WORKER
 
 @pytest.fixture
 async def jobs(scratch: ScratchDatabase) -> AsyncIterator[Jobs]:
-    pool = Pool(scratch.url(WORKER), size=4, statement_timeout_ms=5_000)
-    yield Jobs(pool)
-    await pool.close()
+    async with scratch.jobs(size=4) as jobs:
+        yield jobs
 
 
 async def _asked(scratch: ScratchDatabase, *kinds: str) -> Principal:

@@ -11,9 +11,11 @@ import asyncpg
 import pytest
 from tests.support.databases import ScratchDatabase, new_name
 
+from seawall.core.errors import Refused
 from seawall.development.database import DevelopmentDatabase
 from seawall.store import functions, migrate
 from seawall.store.embedded import EmbeddedServer
+from seawall.store.roles import DISPATCHER, LOGIN_ROLES, WORKER
 
 VERSIONS = Path(migrate.__file__).parent / "migrations" / "versions"
 REVISIONS = sorted(file.name[:4] for file in VERSIONS.glob("0*.py"))
@@ -114,3 +116,34 @@ async def test_grants_of_before_have_a_name_for_their_person(older: ScratchDatab
     assert [await older.owner.fetchval(again, tenant, *known) for known in names] == list(names.values())
     asked = "SELECT seawall.access_token_is_live($1, $2, 1, 'x', $3)"
     assert await older.owner.fetchval(asked, rows[0]["id"], uuid4(), rows[0]["subject"]) is False  # no such key
+
+
+@pytest.mark.parametrize("older", ["0013"], indirect=True)
+async def test_jobs_of_before_are_claimed_by_the_dispatcher_alone(older: ScratchDatabase) -> None:
+    """A database of before does not let the new role in, and let the worker claim."""
+    claim, name = "SELECT count(*) FROM seawall.claim('{mail}', 1)", older.development.name
+    await older.owner.execute(f'REVOKE CONNECT ON DATABASE "{name}" FROM {DISPATCHER}')
+    await older.owner.execute(
+        "CREATE FUNCTION seawall.claim(kinds text[], lease_s integer) RETURNS TABLE (id uuid, kind text, payload jsonb,"
+        " attempt integer, context text) LANGUAGE sql AS 'SELECT NULL::uuid, NULL, NULL::jsonb, 1, NULL';"
+        f" ALTER FUNCTION seawall.claim(text[], integer) OWNER TO seawall_owner;"
+        f" GRANT EXECUTE ON FUNCTION seawall.claim(text[], integer) TO {WORKER}"
+    )
+    await older.owner.execute(
+        "INSERT INTO seawall.jobs (tenant_id, kind, payload) VALUES ($1, 'mail', '{}')", await older.tenant()
+    )
+    await older.development.migrate(None)
+    dispatcher, worker = await older.connect(DISPATCHER), await older.connect(WORKER)
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await worker.fetchval(claim)
+        assert await dispatcher.fetchval(claim) == 1
+    finally:
+        await worker.close()
+        await dispatcher.close()
+
+
+async def test_a_role_that_is_missing_is_told(shared_scratch: ScratchDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "LOGIN_ROLES", (*LOGIN_ROLES, "seawall_newcomer"))
+    with pytest.raises(Refused, match=r"the role seawall_newcomer(.|\n)*--print-roles"):
+        await shared_scratch.development.migrate(None)

@@ -23,8 +23,7 @@ from seawall.core.errors import Refused
 from seawall.core.ids import token_hash
 from seawall.store.jobs import Jobs
 from seawall.store.operator import as_operator
-from seawall.store.pool import Pool
-from seawall.store.roles import MIGRATOR, WORKER
+from seawall.store.roles import DISPATCHER, MIGRATOR, WORKER
 from seawall.tenancy import lifecycle
 from seawall.tenancy.erase import Erasure
 from seawall.tenancy.export import Export
@@ -33,12 +32,8 @@ from seawall.tenancy.tables import tenant_tables
 
 @asynccontextmanager
 async def office(shop: ScratchDatabase) -> AsyncIterator[tuple[asyncpg.Connection, Jobs]]:
-    pool = Pool(shop.url(WORKER), size=2, statement_timeout_ms=15_000)
-    try:
-        async with as_operator(shop.url(MIGRATOR)) as owner:
-            yield owner, Jobs(pool)
-    finally:
-        await pool.close()
+    async with shop.jobs() as jobs, as_operator(shop.url(MIGRATOR)) as owner:
+        yield owner, jobs
 
 
 async def test_suspension_reaches_sessions_contexts_and_jobs_at_once(shop: ScratchDatabase) -> None:
@@ -179,8 +174,10 @@ async def test_there_is_no_way_back_from_erasing(shop: ScratchDatabase) -> None:
 async def test_killed_in_the_middle_it_goes_on(shop: ScratchDatabase, tmp_path: Path) -> None:
     one, other = await Group.made(shop, 30_000), await Group.made(shop)
     (tmp_path / "seawall.toml").write_text("[app]\nname = 'shop'\n")
+    (tmp_path / "app.py").write_text("")  # an operator's command imports the app's models
     environment = os.environ | {
         "SEAWALL_DATABASE__MIGRATOR_URL": shop.url(MIGRATOR),
+        "SEAWALL_DATABASE__DISPATCHER_URL": shop.url(DISPATCHER),
         "SEAWALL_DATABASE__WORKER_URL": shop.url(WORKER),
         "SEAWALL_DATABASE__URL": shop.url("seawall_app"),
     }
@@ -213,7 +210,7 @@ async def test_an_app_can_order_no_such_job(shop: ScratchDatabase) -> None:
 
 
 async def test_who_may_operate(shop: ScratchDatabase) -> None:
-    for role in ("seawall_app", "seawall_identity", WORKER):
+    for role in ("seawall_app", "seawall_identity", WORKER, DISPATCHER):
         with pytest.raises(Refused, match="may not become"):
             async with as_operator(shop.url(role)):
                 raise AssertionError

@@ -74,6 +74,13 @@ async def test_statements_that_everybody_of_the_role_can_read(sabotage) -> None:
     await sabotage(ID, sql=sql, undo_sql=undo, trips={ID})
 
 
+@pytest.mark.parametrize("role", first_few(["seawall_worker", "seawall_app"], 1))
+async def test_whoever_may_read_rows_may_claim_jobs(sabotage, role: str) -> None:
+    claim = "EXECUTE ON FUNCTION seawall.claim(text[], integer)"
+    sql, undo = f"GRANT {claim} TO {role}", f"REVOKE {claim} FROM {role}"
+    await sabotage(ID, sql=sql, undo_sql=undo, trips={ID})
+
+
 @pytest.mark.parametrize("broken", first_few(BROKEN, 2))
 async def test_a_database_that_believes(sabotage, broken: str) -> None:
     function, sql = BROKEN[broken]

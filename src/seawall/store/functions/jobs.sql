@@ -1,4 +1,5 @@
--- Jobs: a worker gets a tenant context only with the job it claims.
+-- Jobs: a tenant context comes only with a job that is claimed. One role claims, another does the work under the context
+-- that it is handed: whatever is injected into a job's SQL runs as seawall_worker, and claims no other tenant's job.
 
 -- An operator orders work on a tenant as a job of a kind `seawall.…`, so that the worker who does it gets the tenant's
 -- context with the job and nothing else: nobody mints a tenant out of thin air. Apps cannot order such jobs.
@@ -33,6 +34,7 @@ BEGIN
               seawall.mint(j.tenant_id, j.enqueued_by, j.id,
                            CASE WHEN j.kind LIKE 'seawall.tenant-%' THEN 'operator' ELSE 'job' END);
 END $$;
+GRANT EXECUTE ON FUNCTION seawall.claim(text[], integer) TO seawall_dispatcher;
 
 -- Fenced: only the holder of the newest attempt can finish a job, and only within its own context.
 CREATE OR REPLACE FUNCTION seawall.finish(job uuid, attempt integer) RETURNS boolean
@@ -42,4 +44,4 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
                     AND id = seawall.session_id() AND tenant_id = seawall.tenant_id() RETURNING 1)
     SELECT EXISTS (SELECT FROM done)
 $$;
-GRANT EXECUTE ON FUNCTION seawall.claim(text[], integer), seawall.finish(uuid, integer) TO seawall_worker;
+GRANT EXECUTE ON FUNCTION seawall.finish(uuid, integer) TO seawall_worker;

@@ -9,20 +9,24 @@ How it is attacked
     As the app's own role. A context is taken from the session of a persona who has just signed in, and must work. Then
     come: none, an empty one, a bare tenant id, contexts with the tenant, any digit or the signature altered, cut off or
     doubled, one properly signed but expired (with a properly signed live one as its match), settings for the session
-    and under other names, and sessions that do not exist or have ended. A used connection must come back empty. While
-    another tenant's people work, the list of running statements is read again and again: whoever can read a context
-    there can use it. Last, two people of two tenants call the running app in turns, many at a time, to catch a context
-    left on a pooled connection.
+    and under other names, and sessions that do not exist or have ended. Where the app has jobs, claiming one gives its
+    tenant's context, so neither the app's role may claim nor the one that a job runs as, or an injection into one
+    tenant's job would take the next tenant's; and the role that claims may read no row. A used connection must come
+    back empty. While another tenant's people work, the list of running statements is read again and again: whoever can
+    read a context there can use it. Last, two people of two tenants call the running app in turns, many at a time, to
+    catch a context left on a pooled connection.
 
 How to fix
     Set the context only with `SET LOCAL`, in the message of `BEGIN`, from what `seawall.admit()` returned; `scope` does
     so. Never read the tenant from anything else than `seawall.tenant_id()` in a policy. Keep `track_activities` off for
-    the app's role, as `seawall migrate --print-roles` does.
+    the app's role, as `seawall migrate --print-roles` does. Claim jobs as `seawall_dispatcher`, do them as
+    `seawall_worker`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 
@@ -32,7 +36,7 @@ from seawall_check.control import Control
 from seawall_check.controls._database import Relation, fullest, live_context, under
 from seawall_check.document import Tenant
 from seawall_check.errors import Unproven
-from seawall_check.probes.database import attempt, identifier, literal
+from seawall_check.probes.database import attempt, connect, identifier, literal
 from seawall_check.target import Target
 from seawall_check.trial import Trial
 
@@ -58,6 +62,7 @@ async def check(target: Target, trial: Trial) -> None:
         for what, forged in _forgeries(context, mine, theirs).items():
             state, own, foreign = await _seen(target, app, table, mine, forged)
             trial.refuse(what, _told(state, own, foreign), ok=not own and not foreign, expected=EXPECTED)
+        await _jobs(target, trial, app, table, context)
         await _expiry(target, trial, owner, app, context)
         await _settings(target, trial, app, table, theirs)
         await _afterwards(target, trial, app, table, context)
@@ -230,6 +235,35 @@ async def _overhear(target: Target, trial: Trial, app: asyncpg.Connection, their
         expected="none",
         of="overhearing",
     )
+
+
+async def _jobs(target: Target, trial: Trial, app: asyncpg.Connection, table: Relation, context: str) -> None:
+    """Whoever runs a job's statements claims none, and whoever claims reads none of the rows."""
+    jobs = target.database.jobs
+    if jobs is None:
+        return  # the app has none
+    mine = target.two_tenants()[0]
+    async with contextlib.AsyncExitStack() as stack:
+        claims, works = await connect(jobs.dispatcher_url), await connect(jobs.worker_url)
+        stack.push_async_callback(claims.close)
+        stack.push_async_callback(works.close)
+        claimer, worker, other = [await one.fetchval("SELECT current_user") for one in (claims, works, app)]
+        state, _ = await attempt(claims, jobs.claim)
+        trial.allow(f"claim as {claimer}", state or "done", ok=not state, expected="done", of="claiming")
+        for role, connection in {worker: works, other: app}.items():
+            state, _ = await attempt(connection, jobs.claim)
+            trial.refuse(f"claim as {role}", state or "done", ok=state == "42501", expected="42501", of="claiming")
+        state, own, foreign = await _seen(target, works, table, mine, context)
+        trial.allow(
+            f"use a live context as {worker}",
+            _told(state, own, foreign),
+            ok=not state and own > 0 and not foreign,
+            expected="own rows, no foreign one",
+            of="working",
+        )
+        state, own, foreign = await _seen(target, claims, table, mine, context)
+        refused = not own and not foreign
+        trial.refuse(f"use it as {claimer}", _told(state, own, foreign), ok=refused, expected=EXPECTED, of="working")
 
 
 async def _pool(target: Target, trial: Trial) -> None:
