@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from seawall.secrets import EmbeddedVault, VaultClient
 from seawall.store.embedded import EmbeddedServer
@@ -17,6 +18,10 @@ PROVE = "--prove"
 FOUND = "found"
 Found = Callable[[str], None]
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A property holds or does not, however busy the machine is that tries it.
+settings.register_profile("unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

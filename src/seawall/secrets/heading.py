@@ -81,8 +81,8 @@ class Secrets:
             )
         made: list[Rotator] = [MasterRotator(vault, master, reseal)]
         database = settings.database
-        workers = (database.worker_url, database.dispatcher_url)
-        for url in (database.url, database.identity_url, *workers, database.migrator_url):
+        running = (database.url, database.identity_url, database.break_glass_url)
+        for url in (*running, database.worker_url, database.dispatcher_url, database.migrator_url):
             if url is not None and not has_password(url.get_secret_value()):
                 role = user_of(url.get_secret_value())
                 made.append(PasswordRotator(passwords, role, url.get_secret_value()))

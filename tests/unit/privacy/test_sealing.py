@@ -33,7 +33,7 @@ def keys(tenant: uuid.UUID = ALPHA, **versions: int) -> TenantKeys:
 KEYS = keys()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.binary(min_size=16, max_size=16))
 def test_round_trip(plain: bytes, row: bytes) -> None:
     KEYS.allowance.grant(1, 1)
@@ -43,7 +43,7 @@ def test_round_trip(plain: bytes, row: bytes) -> None:
     assert len(plain) < 4 or plain not in envelope
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
     KEYS.allowance.grant(1, 1)
@@ -54,7 +54,7 @@ def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
         KEYS.open(NAME, ROW, bytes(envelope))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_no_other_bytes_open(noise: bytes) -> None:
     with pytest.raises(SealBroken):
