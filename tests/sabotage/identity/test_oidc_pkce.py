@@ -55,7 +55,8 @@ from seawall.identity.transactions import SignInTransaction
 
 async def slowly(tx, transaction_id, *purposes):
     row = await tx.fetchrow(
-        "SELECT purpose, provider, redirect_uri, next FROM seawall.sign_in_transactions WHERE id_hash = $1",
+        "SELECT purpose, provider, redirect_uri, next, replaces, max_age_s, user_id, assurance"
+        " FROM seawall.sign_in_transactions WHERE id_hash = $1 AND expires_at > now()",
         token_hash(transaction_id),
     )
     await asyncio.sleep(0.2)
