@@ -11,7 +11,7 @@ async def prove(self, tx, user_id, code):
 module.TotpFactors.prove = prove
 """
 UNSEALED = """
-import seawall.identity.sealing as module
+import seawall.core.master_seal as module
 module.Seal.seal = lambda self, plain, owner: plain
 module.Seal.open = lambda self, sealed, owner: sealed
 """
