@@ -149,7 +149,7 @@ def include(
     embedded = _development(desk)
     providers = _providers(settings, embedded, provider_secret)
     clients = Clients(desk, master, client_secret)
-    step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
+    step_ups = DatabaseStepUps(db, master, lifetime_s=settings.identity.step_up_lifetime_s)
     passkeys = Passkeys(desk)
     gate = FactorGate(desk, step_ups)
     router = APIRouter()
@@ -170,7 +170,7 @@ def include(
         router.include_router(part)
     app.include_router(router)
     sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
-    sealed += clients.sealed
+    sealed += [*clients.sealed, step_ups.sealed]
     return Identity(
         step_ups,
         People(db, settings.access.grants),
