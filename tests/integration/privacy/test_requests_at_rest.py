@@ -272,3 +272,19 @@ async def test_a_rotation_stops_at_what_it_would_lose(asked: Asked) -> None:
         )  # fmt: skip
     with pytest.raises(Refused, match=f"seawall.approval_requests does not open, of tenant_id .*, id {request_id}"):
         await Resealer(database.identity, Approvals(lambda: database, TwoVersions()).sealed)(2, lambda _: None)
+
+
+async def test_whoever_is_erased_leaves_no_request(asked: Asked) -> None:
+    owner, tenant = asked.scratch.owner, asked.manager.tenant_id
+    other = await _signed_in(asked.scratch, tenant, "manager")
+    await asked.approvals.draft(other, asked.intent("somebody else's"), BY_OWNER)
+    async with owner.transaction():
+        await owner.execute("SELECT seawall.forget_person($1, $2)", tenant, asked.manager.user_id)
+        await owner.execute(
+            "SELECT seawall.audit_append_as($1, NULL, NULL, $2)",
+            tenant,
+            ['{"kind":"access.grant","outcome":"success"}'],
+        )
+    left = await owner.fetch("SELECT requester_id FROM seawall.approval_requests")
+    assert [row["requester_id"] for row in left] == [other.user_id]
+    assert await owner.fetchval("SELECT count(*) FROM seawall.step_up_challenges") == 0

@@ -9,6 +9,7 @@ BEGIN
     DELETE FROM seawall.memberships m WHERE m.tenant_id = tenant AND m.user_id = person;
     DELETE FROM seawall.pseudonyms p WHERE p.tenant_id = tenant AND p.subject = person;
     DELETE FROM seawall.sessions s WHERE s.tenant_id = tenant AND s.user_id = person;
+    DELETE FROM seawall.approval_requests r WHERE r.tenant_id = tenant AND r.requester_id = person;
     DELETE FROM seawall.tenant_people p WHERE p.tenant_id = tenant AND p.user_id = person;
     gone := NOT EXISTS (SELECT FROM seawall.tenant_people p WHERE p.user_id = person)
         AND NOT EXISTS (SELECT FROM seawall.staff s WHERE s.user_id = person);
