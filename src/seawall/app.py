@@ -94,6 +94,7 @@ class Seawall:
             settings=self.settings,
             policies=self.settings.root / "policies",
             database=lambda: self.database,
+            master=self.secrets.master,
             members=lambda: self.people,
         )
         privacy.include(app)
@@ -227,7 +228,7 @@ class Seawall:
         """
         async with self.secrets.running(), self._connected() as self._database:
             # headings that keep keys of their own add their rotators here
-            rotators = self.secrets.rotators(self.settings, [self.identity.reseal], wait=wait)
+            rotators = self.secrets.rotators(self.settings, [self.identity.reseal, self.access.reseal], wait=wait)
             assert self.secrets.vault is not None  # noqa: S101 - or there would be no rotators
             who = await self.secrets.vault.identity()
             rotators = [*rotators, self.identity.clients.rotator(wait=wait), *self._tenant_keys(who)]

@@ -95,9 +95,9 @@ class ScratchDatabase:
         digest = secrets.token_bytes(32)
         who = (principal.session_id, principal.user_id, principal.tenant_id, digest)
         challenge = await self.owner.fetchval(
-            "INSERT INTO seawall.step_up_challenges (session_id, user_id, tenant_id, digest, action, resource, params,"
-            " summary, resume, acr, max_age_s, expires_at)"
-            " VALUES ($1, $2, $3, $4, $5, '', '{}', '', 'null', 'aal2', 300, now() + interval '1 hour') RETURNING id",
+            "INSERT INTO seawall.step_up_challenges (session_id, user_id, tenant_id, digest, action, resource, acr,"
+            " max_age_s, expires_at)"
+            " VALUES ($1, $2, $3, $4, $5, '', 'aal2', 300, now() + interval '1 hour') RETURNING id",
             *who, action,
         )  # fmt: skip
         await self.owner.execute(

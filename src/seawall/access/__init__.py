@@ -4,7 +4,7 @@
     may(), may_list()               what a route declares; the authorised object is the parameter
     Scope, Visible                  what a decided request may use
     reveal(), seen_with()           which fields leave
-    Approvals                       somebody else's yes to exactly one action: obligations, approvals, approval_pages
+    Approvals                       somebody else's yes to exactly one action: obligations, approvals, asked, …_pages
     Grants, GrantCookie             platform staff reading in a tenant: break_glass, break_glass_cookie, …_pages
 
 Start with `may.py` for the way of a decision, `engine.py` for the decision itself, `gate.py` for what does not start.
@@ -34,7 +34,9 @@ from seawall.access.policies import PolicyBook, read_policies
 from seawall.access.scoped import Scope
 from seawall.access.views import reveal, reveal_all, seen_with
 from seawall.core.body import Body
+from seawall.core.master import MasterSecret
 from seawall.settings import Settings
+from seawall.store.resealing import Resealer
 
 __all__ = [
     "TEMPLATES",
@@ -73,6 +75,7 @@ class Access:
     engine: Engine
     approvals: Approvals
     middleware: type[GrantCookie]
+    reseal: Resealer
 
 
 def include(
@@ -81,6 +84,7 @@ def include(
     settings: Settings,
     policies: Path,
     database: Callable[[], IdentityDatabase],
+    master: MasterSecret,
     members: Callable[[], Members],
 ) -> Access:
     """Read and check the app's policies; add the pages of approvals and of break-glass, and the decision point.
@@ -90,18 +94,19 @@ def include(
         settings: `[access]`, `[web] public_origin`, and whether this is production.
         policies: the folder with `schema.cedarschema` and `*.cedar`.
         database: the open database, when it is.
+        master: what requests for approvals are sealed under.
         members: gives who belongs to a caller's tenant, once the app runs.
 
     Raises:
         Refused: naming the file and the policy that is not fit to start with.
     """
     engine = engine_for(settings, policies)
-    approvals = Approvals(database)
+    approvals = Approvals(database, master)
     app.include_router(ApprovalRoutes(approvals, engine).router)
     app.include_router(BreakGlassRoutes(Grants(database), settings.access.stewards).router)
     if settings.access.authzen:
         app.include_router(AuthZen(engine, members, settings).router)
-    return Access(engine, approvals, GrantCookie)
+    return Access(engine, approvals, GrantCookie, Resealer(lambda: database().identity(), approvals.sealed))
 
 
 def engine_for(settings: Settings, policies: Path) -> Engine:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from seawall.access.approvals import Approvals, may_answer
-from seawall.access.approvals import Request as Asked
+from seawall.access.asked import Request as Asked
 from seawall.access.engine import Allow, Engine
 from seawall.access.inputs import Line, data, identity_in, in_person, onward, page, read_input, wants_html
 from seawall.access.may import APPROVE
@@ -152,11 +152,11 @@ class ApprovalRoutes:
         return await loader.load(await passage_of(request).begin(), principal.tenant_id, identity, lock=False)
 
 
-def rows(params: dict[str, Any]) -> list[tuple[str, str]]:
-    """Every parameter as a person reads it; nothing of what the digest covers is left out."""
+def rows(params: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Every parameter as a person reads it; nothing of what the digest covers is left out, while it is kept."""
     return [
         (name.replace("_", " "), value if isinstance(value, str) else orjson.dumps(value).decode())
-        for name, value in sorted(params.items())
+        for name, value in sorted((params or {}).items())
     ]
 
 

@@ -6,6 +6,9 @@ transaction, like a step-up: a rollback gives it back, of two concurrent uses on
 when its time is over, when it was withdrawn or refused after all, when who gave it lost the role, or when the server
 would say another sentence of what is approved than was read (`Intent.seen_digest`). Then everything else is decided
 again.
+
+What is asked for is sealed (`asked.Cells`). Its body goes when it is settled; whoever is denied next sweeps up the
+bodies of those whose time is over.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import orjson
 
+from seawall.access.asked import COLUMNS, FROM, Cells, Request
 from seawall.access.obligations import ApprovalObligation
 from seawall.audit import append_as
 from seawall.core.clock import now
 from seawall.core.errors import ApprovalRequired, Conflict, Forbidden, NotFound, TooLarge, TooMany
 from seawall.core.events import Approval
+from seawall.core.ids import new_uuid7
+from seawall.core.master import MasterSecret
 from seawall.core.scope import Assurance, Membership, Principal, Transaction
 from seawall.core.stepup import Intent
 
@@ -34,13 +39,13 @@ DRAFTS_MAX = 20
 OPEN_MAX = 50
 """Requests that one person may have waiting; more are refused, so that none is lost."""
 LISTED_MAX = 100
+SWEEP_MAX = 100
 PARAMS_BYTES_MAX = 32_768
 SUMMARY_LENGTH_MAX = 500
 
 _OWN_PATH = re.compile(r"/(?![/\\]).*", re.DOTALL)
 """`//host` and `/\\host` would send the person's form to another site."""
 
-State = Literal["draft", "waiting", "approved", "refused", "withdrawn", "used", "expired"]
 Step = Literal["asked", "approved", "refused", "withdrawn", "consumed"]
 
 
@@ -50,51 +55,6 @@ class IdentityDatabase(Protocol):
     def identity(self) -> AbstractAsyncContextManager[Any]:
         """A transaction as `seawall_identity`; the app's own role can neither ask for nor give an approval."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A row of `seawall.approval_requests`, with the names of its people."""
-
-    id: UUID
-    tenant_id: UUID
-    requester_id: UUID
-    requester: str
-    digest: bytes
-    action: str
-    resource: str
-    params: dict[str, Any]
-    summary: str
-    resume: dict[str, Any] | None
-    roles: tuple[str, ...]
-    lifetime_s: int
-    created_at: datetime
-    asked_at: datetime | None
-    reason: str | None
-    expires_at: datetime
-    decision: str | None
-    decided_by: UUID | None
-    decider: str | None
-    decided_at: datetime | None
-    decision_reason: str | None
-    consumed_at: datetime | None
-
-    @property
-    def state(self) -> State:
-        if self.consumed_at is not None:
-            return "used"
-        if self.decision in ("refused", "withdrawn"):
-            return self.decision  # type: ignore[return-value]  # narrowed by the tuple
-        if self.expires_at <= now():
-            return "expired"
-        if self.asked_at is None:
-            return "draft"
-        return "approved" if self.decision == "approved" else "waiting"
-
-    @property
-    def open(self) -> bool:
-        """Whether it can still be decided, withdrawn or used."""
-        return self.state in ("waiting", "approved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,31 +72,17 @@ class Used:
         return replace(who, break_glass=None)
 
 
-_COLUMNS = ", ".join(
-    {
-        "requester": "u.name AS requester",
-        "decider": "d.name AS decider",
-        "params": "r.params::text",
-        "resume": "r.resume::text",
-    }.get(field.name, f"r.{field.name}")
-    for field in fields(Request)
-)
-_FROM = (
-    "FROM seawall.approval_requests r JOIN seawall.users u ON u.id = r.requester_id"
-    " LEFT JOIN seawall.users d ON d.id = r.decided_by"
-)
-
-
-def _request(row: Any) -> Request:
-    texts = {name: orjson.loads(row[name]) for name in ("params", "resume")}
-    return Request(**{**dict(row), **texts, "roles": tuple(row["roles"])})
-
-
 class Approvals:
-    """Requests and approvals on PostgreSQL."""
+    """Requests and approvals on PostgreSQL.
 
-    def __init__(self, database: Callable[[], IdentityDatabase]) -> None:
+    Args:
+        master: what people ask for is sealed under it.
+    """
+
+    def __init__(self, database: Callable[[], IdentityDatabase], master: MasterSecret) -> None:
         self._database = database
+        self._cells = Cells(master)
+        self.sealed = [cell.column for cell in self._cells.all]
 
     async def consume(
         self, transaction: Transaction, intent: Intent, obligation: ApprovalObligation, *, anywhere: bool
@@ -161,35 +107,27 @@ class Approvals:
         Raises:
             TooLarge: what is asked for is too much for anybody to read.
         """
-        params = orjson.dumps(intent.params).decode()
         resume = None
         if intent.resume is not None and _OWN_PATH.fullmatch(intent.resume.path):
             resume = {name: getattr(intent.resume, name) for name in ("path", "fields", "method")}
-        if len(params) > PARAMS_BYTES_MAX or len(orjson.dumps(resume)) > PARAMS_BYTES_MAX:
+        if any(len(orjson.dumps(part)) > PARAMS_BYTES_MAX for part in (intent.params, resume)):
             raise TooLarge("This is too much for somebody to read and approve.")
+        owner = (principal.tenant_id, new_uuid7(), intent.seen_digest)
+        body = self._cells.body.seal({"params": intent.params, "resume": resume}, owner)
+        summary = self._cells.summary.seal(intent.summary[:SUMMARY_LENGTH_MAX], owner)
         async with self._database().identity() as tx:
-            await tx.execute(
-                """DELETE FROM seawall.approval_requests WHERE requester_id = $1 AND asked_at IS NULL AND (
-                     expires_at < now()
-                     OR id IN (SELECT id FROM seawall.approval_requests WHERE requester_id = $1 AND asked_at IS NULL
-                               ORDER BY id DESC OFFSET $2))""",
-                principal.user_id,
-                DRAFTS_MAX - 1,
-            )
+            await _sweep(tx, principal)
             row = await tx.fetchrow(
-                """INSERT INTO seawall.approval_requests (tenant_id, requester_id, digest, action, resource, params,
-                     summary, resume, roles, lifetime_s, expires_at)
-                   VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8::text::jsonb, $9, $10,
-                     now() + make_interval(secs => $11))
+                """INSERT INTO seawall.approval_requests (tenant_id, id, digest, requester_id, action, resource, body,
+                     summary, roles, lifetime_s, expires_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + make_interval(secs => $11))
                    RETURNING id, expires_at""",
-                principal.tenant_id,
+                *owner,
                 principal.user_id,
-                intent.seen_digest,
                 intent.action,
                 intent.resource,
-                params,
-                intent.summary[:SUMMARY_LENGTH_MAX],
-                orjson.dumps(resume).decode(),
+                body,
+                summary,
                 sorted(obligation.roles),
                 obligation.lifetime_s,
                 DRAFT_LIFETIME_S,
@@ -228,7 +166,7 @@ class Approvals:
                 """UPDATE seawall.approval_requests SET asked_at = now(), reason = $2,
                      expires_at = now() + make_interval(secs => lifetime_s) WHERE id = $1""",
                 draft.id,
-                reason,
+                self._cells.reason.seal(reason, draft.owner),
             )
             await _record(tx, principal, draft, "asked", trace_id)
             return await self._find(tx, principal, draft.id, own=True)
@@ -237,19 +175,19 @@ class Approvals:
         """What the caller asked for in this tenant, newest first."""
         async with self._database().identity() as tx:
             rows = await tx.fetch(
-                f"SELECT {_COLUMNS} {_FROM} WHERE r.requester_id = $1 AND r.tenant_id = $2 AND r.asked_at IS NOT NULL"
+                f"SELECT {COLUMNS} {FROM} WHERE r.requester_id = $1 AND r.tenant_id = $2 AND r.asked_at IS NOT NULL"
                 " ORDER BY r.id DESC LIMIT $3",
                 principal.user_id,
                 principal.tenant_id,
                 LISTED_MAX,
             )
-        return [_request(row) for row in rows]
+        return [self._cells.listed(row) for row in rows]
 
     async def asked_of(self, principal: Principal) -> list[Request]:
         """What waits in this tenant for a role that the caller holds, oldest first; and what they decided lately."""
         async with self._database().identity() as tx:
             rows = await tx.fetch(
-                f"SELECT {_COLUMNS} {_FROM} WHERE r.tenant_id = $1 AND r.requester_id <> $2 AND r.asked_at IS NOT NULL"
+                f"SELECT {COLUMNS} {FROM} WHERE r.tenant_id = $1 AND r.requester_id <> $2 AND r.asked_at IS NOT NULL"
                 " AND ((r.decision IS NULL AND r.expires_at > now() AND r.roles && $3)"
                 "      OR (r.decided_by = $2 AND r.decided_at > now() - interval '7 days'))"
                 " ORDER BY r.decision IS NOT NULL, r.id LIMIT $4",
@@ -258,7 +196,7 @@ class Approvals:
                 sorted(principal.roles),
                 LISTED_MAX,
             )
-        return [_request(row) for row in rows]
+        return [self._cells.listed(row) for row in rows]
 
     async def find(self, principal: Principal, request_id: UUID, *, own: bool) -> Request:
         """One request of the caller's tenant: their own, or somebody else's.
@@ -305,14 +243,14 @@ class Approvals:
                 raise Conflict(f"This request is {before.state}.")
             await tx.execute(
                 """UPDATE seawall.approval_requests SET decision = $2, decided_by = $3, decided_at = now(),
-                     decision_reason = $4, resume = CASE WHEN $2 = 'approved' THEN resume ELSE 'null' END,
+                     decision_reason = $4, body = CASE WHEN $2 = 'approved' THEN body END,
                      expires_at = CASE WHEN $2 = 'approved' THEN now() + make_interval(secs => lifetime_s)
                                   ELSE expires_at END
                    WHERE id = $1""",
                 before.id,
                 decision,
                 principal.user_id,
-                reason,
+                None if reason is None else self._cells.decision_reason.seal(reason, before.owner),
             )
             await _record(tx, principal, before, decision, trace_id)
             return await self._find(tx, principal, before.id, own=own)
@@ -320,7 +258,7 @@ class Approvals:
     async def _find(self, tx: Any, principal: Principal, request_id: UUID, *, own: bool, lock: bool = False) -> Request:
         whose = "r.requester_id = $3" if own else "r.requester_id <> $3 AND r.asked_at IS NOT NULL"
         row = await tx.fetchrow(
-            f"SELECT {_COLUMNS} {_FROM} WHERE r.id = $1 AND r.tenant_id = $2 AND {whose}"
+            f"SELECT {COLUMNS} {FROM} WHERE r.id = $1 AND r.tenant_id = $2 AND {whose}"
             + (" FOR NO KEY UPDATE OF r" if lock else ""),
             request_id,
             principal.tenant_id,
@@ -328,7 +266,35 @@ class Approvals:
         )
         if row is None:
             raise NotFound("There is no such request.")
-        return _request(row)
+        return self._cells.opened(row)
+
+
+async def _sweep(tx: Any, principal: Principal) -> None:
+    """Take away drafts whose time is over, and the bodies of requests whose time is over, anybody's; and the caller's
+    own drafts that are too many.
+    """
+    # SKIP LOCKED: two sweeps at once must not wait for each other's rows
+    await tx.execute(
+        """DELETE FROM seawall.approval_requests WHERE id IN (
+             SELECT id FROM seawall.approval_requests
+             WHERE body IS NOT NULL AND expires_at < now() AND asked_at IS NULL
+             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)""",
+        SWEEP_MAX,
+    )
+    await tx.execute(
+        """UPDATE seawall.approval_requests SET body = NULL WHERE id IN (
+             SELECT id FROM seawall.approval_requests
+             WHERE body IS NOT NULL AND expires_at < now() AND asked_at IS NOT NULL
+             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)""",
+        SWEEP_MAX,
+    )
+    await tx.execute(
+        """DELETE FROM seawall.approval_requests WHERE id IN (
+             SELECT id FROM seawall.approval_requests WHERE requester_id = $1 AND asked_at IS NULL
+             ORDER BY id DESC OFFSET $2 FOR UPDATE SKIP LOCKED)""",
+        principal.user_id,
+        DRAFTS_MAX - 1,
+    )
 
 
 def may_answer(principal: Principal, request: Request, *, anywhere: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class MasterSecret(Protocol):
-    """Where the versions of the master secret are: keys are derived from it (`identity.sealing`), and nothing else.
+    """Where the versions of the master secret are: keys are derived from it (`core.master_seal`), and nothing else.
 
     Asking costs nothing: the versions are in memory, kept fresh by who implements this.
     """

@@ -31,6 +31,7 @@ from fastapi import APIRouter, FastAPI
 
 from seawall.core.errors import Refused
 from seawall.core.master import MasterSecret
+from seawall.core.master_seal import Seal
 from seawall.identity.account import AccountRoutes
 from seawall.identity.clients import Clients
 from seawall.identity.cookies import SessionCookie
@@ -51,11 +52,9 @@ from seawall.identity.passkeys import Passkeys
 from seawall.identity.people import Member, People
 from seawall.identity.privileged import set_privileged_roles
 from seawall.identity.providers import Provider, Trust
-from seawall.identity.resealing import Resealer, SealedColumn
 from seawall.identity.risk.arrivals import Arrivals
 from seawall.identity.risk.places import Places
 from seawall.identity.risk.watch import Watch
-from seawall.identity.sealing import Seal
 from seawall.identity.secret_sources import Leases, no_vault, source_of
 from seawall.identity.sign_in import SignInRoutes
 from seawall.identity.stepup import DatabaseStepUps
@@ -64,6 +63,7 @@ from seawall.identity.throttle import Throttle
 from seawall.identity.totp import TotpFactors
 from seawall.identity.totp_pages import TotpRoutes
 from seawall.settings import IdentitySection, Settings
+from seawall.store.resealing import Resealer, SealedColumn
 
 __all__ = ["TEMPLATES", "Identity", "Member", "People", "SessionCookie", "add_development_account", "include"]
 
@@ -149,7 +149,7 @@ def include(
     embedded = _development(desk)
     providers = _providers(settings, embedded, provider_secret)
     clients = Clients(desk, master, client_secret)
-    step_ups = DatabaseStepUps(db, lifetime_s=settings.identity.step_up_lifetime_s)
+    step_ups = DatabaseStepUps(db, master, lifetime_s=settings.identity.step_up_lifetime_s)
     passkeys = Passkeys(desk)
     gate = FactorGate(desk, step_ups)
     router = APIRouter()
@@ -170,7 +170,7 @@ def include(
         router.include_router(part)
     app.include_router(router)
     sealed = [SealedColumn(table, totp_seal) for table in ("seawall.totp_factors", "seawall.totp_pending")]
-    sealed += clients.sealed
+    sealed += [*clients.sealed, step_ups.sealed]
     return Identity(
         step_ups,
         People(db, settings.access.grants),

@@ -2,6 +2,8 @@
 
 Implements `core.stepup.StepUps`. An approval is used up by a function of the database inside the business transaction,
 as the person whom the verified context names, so neither a rollback loses it nor a second request reuses it.
+
+What is to be confirmed is sealed. It goes when its approval is used; whoever is challenged next sweeps up what is over.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
-
 from seawall.audit import append_as
 from seawall.core.errors import Forbidden, StepUpRequired
 from seawall.core.events import StepUp
+from seawall.core.ids import new_uuid7
+from seawall.core.master import MasterSecret
 from seawall.core.scope import Principal, Transaction
 from seawall.core.stepup import Intent
 from seawall.identity.desk import IdentityDatabase
 from seawall.identity.paths import is_own_path
 from seawall.identity.sessions import renew_token
+from seawall.store.sealed_requests import RequestCell
 
 PENDING_MAX = 20
 """Challenges that one session may have waiting; the oldest goes first."""
+SWEEP_MAX = 100
 SUMMARY_LENGTH_MAX = 500
 HARDWARE = "hwk"
 """The method (RFC 8176) of a key that does not leave its device: what NIST SP 800-63B §2.3 wants for AAL 3. What is
@@ -66,11 +70,14 @@ class DatabaseStepUps:
     """`StepUps` on PostgreSQL.
 
     Args:
+        master: what is to be confirmed is sealed under it.
         lifetime_s: how long a challenge may wait, and how long its approval may be used.
     """
 
-    def __init__(self, db: IdentityDatabase, *, lifetime_s: int) -> None:
+    def __init__(self, db: IdentityDatabase, master: MasterSecret, *, lifetime_s: int) -> None:
         self._db = db
+        self._cell = RequestCell(master, "seawall.step_up_challenges", "sealed")
+        self.sealed = self._cell.column
         self._lifetime_s = lifetime_s
 
     async def consume(self, transaction: Transaction, intent: Intent) -> str | None:
@@ -95,30 +102,21 @@ class DatabaseStepUps:
     async def _pend(
         self, principal: Principal, intent: Intent, resume: dict[str, Any] | None, *, acr: str, max_age_s: int
     ) -> StepUpRequired:
+        challenge_id, summary = new_uuid7(), intent.summary[:SUMMARY_LENGTH_MAX]
+        owner = (principal.tenant_id, challenge_id, intent.digest)
+        sealed = self._cell.seal({"params": intent.params, "summary": summary, "resume": resume}, owner)
         async with self._db.identity() as tx:
+            await _sweep(tx, principal)
             await tx.execute(
-                """DELETE FROM seawall.step_up_challenges WHERE session_id = $1 AND (
-                     expires_at < now() - interval '1 hour'
-                     OR id IN (SELECT id FROM seawall.step_up_challenges WHERE session_id = $1 AND approved_at IS NULL
-                               ORDER BY id DESC OFFSET $2))""",
-                principal.session_id,
-                PENDING_MAX - 1,
-            )
-            challenge_id = await tx.fetchval(
-                """INSERT INTO seawall.step_up_challenges (session_id, user_id, tenant_id, digest, action, resource,
-                     params, summary, resume, acr, max_age_s, expires_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, $9::text::jsonb, $10, $11,
-                     now() + make_interval(secs => $12))
-                   RETURNING id""",
+                """INSERT INTO seawall.step_up_challenges (tenant_id, id, digest, session_id, user_id, action, resource,
+                     sealed, acr, max_age_s, expires_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + make_interval(secs => $11))""",
+                *owner,
                 principal.session_id,
                 principal.user_id,
-                principal.tenant_id,
-                intent.digest,
                 intent.action,
                 intent.resource,
-                orjson.dumps(intent.params).decode(),
-                intent.summary[:SUMMARY_LENGTH_MAX],
-                orjson.dumps(resume).decode(),
+                sealed,
                 acr,
                 max_age_s,
                 self._lifetime_s,
@@ -131,12 +129,15 @@ class DatabaseStepUps:
 
         An API client has no page to show and no factor to ask for: its person approves in a browser (RFC 9470). The
         approval is the grant's, so neither the browser nor another client can use it.
+
+        Raises:
+            RequestBroken: what is to be confirmed does not open.
         """
         row = await tx.fetchrow(
-            """SELECT c.id, c.action, c.resource, c.params::text, c.summary, c.resume::text, c.digest, c.acr,
-                 c.max_age_s, c.expires_at, c.approved_at, c.session_id, s.client_id
+            """SELECT c.id, c.action, c.resource, c.sealed, c.digest, c.acr, c.max_age_s, c.expires_at, c.approved_at,
+                 c.session_id, s.client_id
                FROM seawall.step_up_challenges c JOIN seawall.sessions s ON s.id = c.session_id
-               WHERE c.id = $1 AND c.user_id = $3 AND c.tenant_id = $4 AND c.expires_at > now()
+               WHERE c.id = $1 AND c.user_id = $3 AND c.tenant_id = $4 AND c.expires_at > now() AND c.sealed IS NOT NULL
                  AND (c.session_id = $2 OR (s.kind = 'client' AND seawall.grant_is_live(s.id)))""",
             challenge_id,
             principal.session_id,
@@ -145,8 +146,9 @@ class DatabaseStepUps:
         )
         if row is None:
             return None
-        texts = {name: orjson.loads(row[name]) for name in ("params", "resume")}
-        return Challenge(**{**dict(row), **texts})
+        values = dict(row)
+        said = self._cell.open(values.pop("sealed"), (principal.tenant_id, row["id"], row["digest"]))
+        return Challenge(**values, **said)
 
     async def approve(self, tx: Any, principal: Principal, challenge: Challenge, method: str) -> str | None:
         """Turn a challenge into an approval, raise the caller's session to AAL 2 and renew its token. The approval is
@@ -198,8 +200,30 @@ class DatabaseStepUps:
         )
         if used is None:
             return False
+        await tx.execute("UPDATE seawall.step_up_challenges SET sealed = NULL WHERE id = $1", used)
         await _record(tx, principal, (used, intent.action, intent.digest), "consumed")
         return True
+
+
+async def _sweep(tx: Any, principal: Principal) -> None:
+    """Take away challenges that are over, anybody's, with their approvals; and those of the caller's session that are
+    too many.
+    """
+    # SKIP LOCKED: two sweeps at once must not wait for each other's rows. An approval outlives its challenge by an hour
+    # at most, the longest `step_up_lifetime_s`.
+    await tx.execute(
+        """DELETE FROM seawall.step_up_challenges WHERE id IN (
+             SELECT id FROM seawall.step_up_challenges WHERE expires_at < now() - interval '1 hour'
+             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)""",
+        SWEEP_MAX,
+    )
+    await tx.execute(
+        """DELETE FROM seawall.step_up_challenges WHERE id IN (
+             SELECT id FROM seawall.step_up_challenges WHERE session_id = $1 AND approved_at IS NULL
+             ORDER BY id DESC OFFSET $2 FOR UPDATE SKIP LOCKED)""",
+        principal.session_id,
+        PENDING_MAX - 1,
+    )
 
 
 Step = Literal["challenged", "approved", "failed", "consumed"]

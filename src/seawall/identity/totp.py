@@ -17,7 +17,7 @@ from uuid import UUID
 import pyotp
 
 from seawall.core.clock import now_s
-from seawall.identity.sealing import Seal
+from seawall.core.master_seal import Seal
 
 STEP_S = 30
 STEPS_BESIDE = 1

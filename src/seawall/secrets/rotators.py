@@ -33,7 +33,7 @@ class MasterRotator:
     """
 
     name = MASTER
-    what = "seals second factors and keys in the database"
+    what = "seals second factors, keys and what people ask for, in the database"
 
     def __init__(self, vault: VaultClient, master: VaultMaster, reseal: Sequence[Reseal]) -> None:
         self._vault = vault

@@ -10,13 +10,16 @@ import asyncpg
 import pytest
 from tests.support.databases import ScratchDatabase
 
-from seawall.access.approvals import OPEN_MAX, Approvals, Request, may_answer
+from seawall.access.approvals import OPEN_MAX, Approvals, may_answer
+from seawall.access.asked import Request
 from seawall.access.obligations import ApprovalObligation
 from seawall.core.errors import Conflict, Forbidden, NotFound, TooLarge, TooMany
 from seawall.core.ids import token_hash
+from seawall.core.master import FixedMaster
 from seawall.core.scope import Principal
 from seawall.core.stepup import Intent, Resume
 
+MASTER = FixedMaster("k" * 43)
 BY_OWNER = ApprovalObligation(frozenset({"owner"}), 3_600)
 INTENT = Intent("refund", 'Order::"1"', {"amount_minor": 150_000}, "Refund $1,500.00", Resume("/orders/1", {}))
 
@@ -56,7 +59,7 @@ class Office:
 @pytest.fixture
 async def office(scratch: ScratchDatabase) -> Office:
     tenant = await scratch.tenant()
-    made = Office(scratch, Approvals(lambda: scratch.database), None, None, None)  # type: ignore[arg-type]
+    made = Office(scratch, Approvals(lambda: scratch.database, MASTER), None, None, None)  # type: ignore[arg-type]
     made.manager = await made.signed_in("manager", tenant)
     made.owner = await made.signed_in("owner", tenant)
     made.owner_id = made.owner.user_id
@@ -160,9 +163,9 @@ async def test_decided_by_two_at_once_it_is_decided_once(office: Office) -> None
         "UPDATE seawall.approval_requests SET reason = 'another' WHERE id = $1",
         "UPDATE seawall.approval_requests SET asked_at = now() - interval '1 hour' WHERE id = $1",
         "UPDATE seawall.approval_requests SET summary = 'another' WHERE id = $1",
-        "INSERT INTO seawall.approval_requests (tenant_id, requester_id, digest, action, resource, params, summary,"
-        " resume, roles, lifetime_s, expires_at, asked_at, reason, decision, decided_by, decided_at)"
-        " SELECT tenant_id, requester_id, digest, action, resource, params, summary, resume, roles, lifetime_s,"
+        "INSERT INTO seawall.approval_requests (tenant_id, requester_id, digest, action, resource, body, summary,"
+        " roles, lifetime_s, expires_at, asked_at, reason, decision, decided_by, decided_at)"
+        " SELECT tenant_id, requester_id, digest, action, resource, body, summary, roles, lifetime_s,"
         " expires_at, asked_at, reason, 'approved', uuidv7(), now() FROM seawall.approval_requests WHERE id = $1",
     ],
     ids=["other roles", "another reason", "asked earlier", "another sentence", "begun as approved"],
@@ -211,11 +214,21 @@ async def test_four_eyes_in_the_code_and_in_the_database(office: Office) -> None
 async def test_a_settled_one_is_not_rewritten_and_no_decision_goes_unrecorded(office: Office) -> None:
     approved = await office.approved()
     owner, where = office.scratch.owner, "WHERE id = $1"
-    for change in ("params = '{}'", "expires_at = now() + interval '1 day'", "decision = NULL", "digest = sha256('x')"):
+    for change in (
+        "body = '{}'",
+        "summary = 'x'",
+        "reason = NULL",
+        "consumed_at = now()",
+        "expires_at = now() + interval '1 day'",
+        "decision = NULL",
+        "digest = sha256('x')",
+    ):
         with pytest.raises(asyncpg.CheckViolationError):
             await owner.execute(f"UPDATE seawall.approval_requests SET {change} {where}", approved.id)
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="without its audit event"):
-        await owner.execute(f"UPDATE seawall.approval_requests SET consumed_at = now() {where}", approved.id)
+        await owner.execute(
+            f"UPDATE seawall.approval_requests SET consumed_at = now(), body = NULL {where}", approved.id
+        )
 
 
 async def test_nobody_of_another_tenant_finds_it(office: Office) -> None:

@@ -15,8 +15,8 @@ import pytest
 from tests.support.vaults import ScratchVault, scratch_vault
 
 from seawall.core.errors import Refused
+from seawall.core.master_seal import Seal, Unsealable
 from seawall.core.vault import VaultUnavailable
-from seawall.identity.sealing import Seal, Unsealable
 from seawall.secrets import APP, OPERATOR, EmbeddedVault, VaultClient
 from seawall.secrets.login import WRAPPING_PREFIX, AppRole
 from seawall.secrets.master import MASTER, VaultMaster, new_master

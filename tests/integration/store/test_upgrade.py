@@ -147,3 +147,38 @@ async def test_a_role_that_is_missing_is_told(shared_scratch: ScratchDatabase, m
     monkeypatch.setattr(migrate, "LOGIN_ROLES", (*LOGIN_ROLES, "seawall_newcomer"))
     with pytest.raises(Refused, match=r"the role seawall_newcomer(.|\n)*--print-roles"):
         await shared_scratch.development.migrate(None)
+
+
+@pytest.mark.parametrize("older", ["0014"], indirect=True)
+async def test_what_people_asked_for_before_it_was_sealed_is_gone(older: ScratchDatabase) -> None:
+    owner, tenant = older.owner, await older.tenant()
+    person, word = await older.person(tenant, "clerk"), f"word{uuid4().hex}"
+    await older.session(person, tenant)
+    body = f'{{"reason": "{word}"}}'
+    await owner.execute(
+        "INSERT INTO seawall.approval_requests (tenant_id, requester_id, digest, action, resource, params, summary,"
+        " resume, roles, lifetime_s, expires_at, asked_at, reason)"
+        " VALUES ($1, $2, sha256('x'), 'refund', 'Order', $3::text::jsonb, $4, $3::text::jsonb, '{owner}', 60, now(),"
+        " now(), $4)",
+        tenant, person, body, word,
+    )  # fmt: skip
+    await owner.execute(
+        "INSERT INTO seawall.step_up_challenges (session_id, user_id, tenant_id, digest, action, resource, params,"
+        " summary, resume, acr, max_age_s, expires_at)"
+        " SELECT id, $1, $2, sha256('x'), 'refund', 'Order', $3::text::jsonb, $4, $3::text::jsonb, 'aal2', 60, now()"
+        " FROM seawall.sessions",
+        person, tenant, body, word,
+    )  # fmt: skip
+    await owner.execute("CHECKPOINT")
+    assert await _in_files(older, word)
+    await older.development.migrate(None)
+    await owner.execute("CHECKPOINT")
+    assert await _in_files(older, word) == []
+    for table in ("approval_requests", "step_up_challenges"):
+        assert await owner.fetchval(f"SELECT count(*) FROM seawall.{table}") == 0
+
+
+async def _in_files(database: ScratchDatabase, word: str) -> list[str]:
+    oid = await database.owner.fetchval("SELECT oid FROM pg_database WHERE datname = current_database()")
+    folder = database.development.server.data / "base" / str(oid)
+    return [path.name for path in folder.iterdir() if path.is_file() and word.encode() in path.read_bytes()]

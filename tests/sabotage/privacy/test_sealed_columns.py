@@ -19,6 +19,14 @@ TenantKeys.open = lambda self, label, identity, envelope: opened(
 )
 """
 
+# Requests that wait are "only there for minutes", so somebody spared them the key.
+UNSEALED_REQUESTS = """
+import orjson
+import seawall.store.sealed_requests as module
+module.RequestCell.seal = lambda self, value, owner: b"\\x02\\0\\0\\0\\1" + orjson.dumps(value)
+module.RequestCell.open = lambda self, sealed, owner: orjson.loads(sealed[5:])
+"""
+
 
 async def test_an_address_that_somebody_thought_was_not_personal(sabotage) -> None:
     why = "the delivery app sorts by it"
@@ -34,6 +42,11 @@ async def test_an_address_that_somebody_thought_was_not_personal(sabotage) -> No
         trips={ID},
     )
     assert "address" in result.why
+
+
+async def test_what_waits_to_be_confirmed(sabotage) -> None:
+    result = await sabotage(ID, python=UNSEALED_REQUESTS, trips={ID})
+    assert "which waits" in result.why
 
 
 @pytest.mark.prove

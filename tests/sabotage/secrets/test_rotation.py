@@ -15,7 +15,7 @@ async def under_way(self):
 module.Rotation.under_way = under_way
 """
 LOST = """
-import seawall.identity.resealing as module
+import seawall.store.resealing as module
 async def call(self, version, progress):
     return None
 module.Resealer.__call__ = call

@@ -8,8 +8,8 @@ import pyotp
 import pytest
 
 from seawall.core.master import FixedMaster
+from seawall.core.master_seal import Seal, Unsealable
 from seawall.identity.development.codes import AuthorizationRefused, AuthorizationRequest
-from seawall.identity.sealing import Seal, Unsealable
 from seawall.identity.throttle import Limit, network_of
 from seawall.identity.totp import new_secret, otpauth_uri, step_of
 

@@ -19,6 +19,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from seawall.core.master import MasterSecret
+from seawall.core.master_seal import Seal
 from seawall.identity.clients.authorize_route import AuthorizeRoutes
 from seawall.identity.clients.credential import AccessToken, TokenLayer
 from seawall.identity.clients.dpop import Nonces
@@ -33,9 +34,8 @@ from seawall.identity.clients.signing_keys import SigningKeys
 from seawall.identity.clients.token_root import TokenRoot
 from seawall.identity.clients.token_route import TokenRoutes
 from seawall.identity.desk import Desk
-from seawall.identity.resealing import SealedColumn
-from seawall.identity.sealing import Seal
 from seawall.identity.secret_sources import Leases, no_vault
+from seawall.store.resealing import SealedColumn
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -67,8 +67,8 @@ class Clients:
             token_lifetime_s=section.access_token_lifetime_s,
         )
         self.sealed = [
-            SealedColumn("seawall.signing_keys", key_seal, owner="id"),
-            SealedColumn("seawall.token_root", root_seal, owner="id"),
+            SealedColumn("seawall.signing_keys", key_seal, ("id",)),
+            SealedColumn("seawall.token_root", root_seal, ("id",)),
         ]
         self._root = TokenRoot(desk.db, root_seal)
         self.router = APIRouter()

@@ -17,10 +17,10 @@ from joserfc.jwk import ECKey
 from seawall.audit import append_as
 from seawall.core.clock import CLOCK_SKEW_MAX_S
 from seawall.core.events import SecretRotation
+from seawall.core.master_seal import Seal, Unsealable
 from seawall.identity.clients.refusals import ALGORITHM
 from seawall.identity.desk import IdentityDatabase
 from seawall.identity.jose import KeySet, thumbprint
-from seawall.identity.sealing import Seal, Unsealable
 
 PUBLISHED_AHEAD_S: Final = 86_400
 KEYS_READ_MAX: Final = 8

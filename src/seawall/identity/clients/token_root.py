@@ -10,8 +10,8 @@ import os
 from typing import Any
 
 from seawall.core.errors import Refused
+from seawall.core.master_seal import Seal, Unsealable, derived_key
 from seawall.identity.desk import IdentityDatabase
-from seawall.identity.sealing import Seal, Unsealable, derived_key
 
 ROOT_BYTES = 32
 LOCK = 7309462

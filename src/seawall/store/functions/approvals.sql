@@ -1,7 +1,15 @@
 -- Approvals by another person.
 
+-- Whether a value is sealed in the same form as before, under a newer version of the key (core/master_seal.py).
+CREATE OR REPLACE FUNCTION seawall.sealed_anew(before bytea, after bytea) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT substr(before, 1, 1) = substr(after, 1, 1) AND substr(before, 2, 4) < substr(after, 2, 4)
+$$;
+GRANT EXECUTE ON FUNCTION seawall.sealed_anew(bytea, bytea) TO seawall_identity;
+
 -- It begins undecided, what is asked does not change, and what is settled stays settled: a decision may be taken back
--- (withdrawn, refused), never given again or to another.
+-- (withdrawn, refused), never given again or to another. What is sealed may go over to a newer version of the key, which
+-- stands in front of it; whether it then says the same is for the seal to tell. And a body may go.
 CREATE OR REPLACE FUNCTION seawall.settled_approval() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -11,11 +19,17 @@ BEGIN
         END IF;
         RETURN NEW;
     END IF;
-    IF (NEW.tenant_id, NEW.requester_id, NEW.digest, NEW.action, NEW.resource, NEW.params, NEW.summary, NEW.roles)
-       IS DISTINCT FROM (OLD.tenant_id, OLD.requester_id, OLD.digest, OLD.action, OLD.resource, OLD.params, OLD.summary,
+    IF seawall.sealed_anew(OLD.body, NEW.body) OR NEW.body IS NULL THEN OLD.body := NEW.body; END IF;
+    IF seawall.sealed_anew(OLD.summary, NEW.summary) THEN OLD.summary := NEW.summary; END IF;
+    IF seawall.sealed_anew(OLD.reason, NEW.reason) THEN OLD.reason := NEW.reason; END IF;
+    IF seawall.sealed_anew(OLD.decision_reason, NEW.decision_reason) THEN
+        OLD.decision_reason := NEW.decision_reason;
+    END IF;
+    IF (NEW.tenant_id, NEW.requester_id, NEW.digest, NEW.action, NEW.resource, NEW.body, NEW.summary, NEW.roles)
+       IS DISTINCT FROM (OLD.tenant_id, OLD.requester_id, OLD.digest, OLD.action, OLD.resource, OLD.body, OLD.summary,
                          OLD.roles)
        OR (OLD.asked_at IS NOT NULL AND (NEW.asked_at, NEW.reason) IS DISTINCT FROM (OLD.asked_at, OLD.reason))
-       OR OLD.consumed_at IS NOT NULL OR OLD.decision IN ('refused', 'withdrawn')
+       OR ((OLD.consumed_at IS NOT NULL OR OLD.decision IN ('refused', 'withdrawn')) AND NEW IS DISTINCT FROM OLD)
        OR (OLD.decision = 'approved' AND NEW.decision = 'approved'
            AND (NEW.decided_by, NEW.decided_at, NEW.decision_reason, NEW.expires_at)
                IS DISTINCT FROM (OLD.decided_by, OLD.decided_at, OLD.decision_reason, OLD.expires_at))
@@ -52,7 +66,7 @@ BEGIN
                    AND (anywhere OR m.scope_id IS NULL));
     IF held IS NULL THEN RETURN; END IF;
     -- what the browser would have sent again is kept no longer than it is needed
-    UPDATE seawall.approval_requests r SET consumed_at = clock_timestamp(), resume = 'null'
+    UPDATE seawall.approval_requests r SET consumed_at = clock_timestamp(), body = NULL
     WHERE r.id = live.id AND r.consumed_at IS NULL AND r.decision = 'approved';
     IF NOT FOUND THEN RETURN; END IF;
     INSERT INTO seawall.audit_events (tenant_id, user_id, session_id, kind, outcome, body)

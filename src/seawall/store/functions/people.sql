@@ -8,10 +8,10 @@ DECLARE gone boolean;
 BEGIN
     -- Two tenants may forget them at the same moment: the later one sees that they are nobody.
     PERFORM FROM seawall.users u WHERE u.id = person FOR UPDATE;
-    DELETE FROM seawall.approval_requests r WHERE r.tenant_id = tenant AND r.requester_id = person;
     DELETE FROM seawall.memberships m WHERE m.tenant_id = tenant AND m.user_id = person;
     DELETE FROM seawall.pseudonyms p WHERE p.tenant_id = tenant AND p.subject = person;
     DELETE FROM seawall.sessions s WHERE s.tenant_id = tenant AND s.user_id = person;
+    DELETE FROM seawall.approval_requests r WHERE r.tenant_id = tenant AND r.requester_id = person;
     DELETE FROM seawall.tenant_people p WHERE p.tenant_id = tenant AND p.user_id = person;
     gone := NOT EXISTS (SELECT FROM seawall.tenant_people p WHERE p.user_id = person)
         AND NOT EXISTS (SELECT FROM seawall.staff s WHERE s.user_id = person);
@@ -48,9 +48,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'factor_resets', (SELECT coalesce(jsonb_agg(jsonb_build_object('at', r.reset_at, 'reason', r.reason,
                                  'ticket', r.ticket)), '[]')
                           FROM seawall.factor_resets r WHERE r.user_id = person AND r.tenant_id = tenant),
+        -- in what words is sealed, and stands on their page of requests
         'asked_for', (SELECT coalesce(jsonb_agg(jsonb_build_object('at', r.created_at, 'action', r.action,
-                             'resource', r.resource, 'what', r.summary, 'body', r.params, 'reason', r.reason,
-                             'decision', r.decision) ORDER BY r.id), '[]')
+                             'resource', r.resource, 'decision', r.decision) ORDER BY r.id), '[]')
                       FROM seawall.approval_requests r WHERE r.requester_id = person AND r.tenant_id = tenant),
         'events', (SELECT coalesce(jsonb_agg(jsonb_build_object('at', e.at, 'kind', e.kind, 'outcome', e.outcome)
                                              ORDER BY e.id), '[]')

@@ -18,6 +18,8 @@ BEGIN
       AND p.consumed_at IS NULL AND c.id = p.challenge_id
     RETURNING p.id, p.user_id, c.id AS challenge_id, c.action INTO used;
     IF used.id IS NOT NULL THEN
+        -- what was confirmed is kept no longer than it is needed
+        UPDATE seawall.step_up_challenges c SET sealed = NULL WHERE c.id = used.challenge_id;
         INSERT INTO seawall.audit_events (tenant_id, user_id, session_id, kind, outcome, body)
         VALUES (seawall.tenant_id(), seawall.user_id(), seawall.session_id(), 'identity.step-up', 'success',
                 jsonb_build_object('trace_id', '', 'user_id', used.user_id, 'challenge_id', used.challenge_id,

@@ -8,11 +8,13 @@ Why
 How it is attacked
     Strings that occur nowhere else are written through the app's own API by its own people: into every member of a
     stated body that is named like a sealed column or like personal data (address, e-mail, phone …), and into one that
-    is not. The app must show them to who wrote them. Then, as the owner, all tables of all schemas are searched, as
-    text and as hexadecimal bytes, and for what only looks encrypted: base64 and the like, and hashes without a key, as
-    a blind index must not be; and after a checkpoint the database's own files — tables, TOAST, indexes, whatever is
-    left of old rows — and the write-ahead log since, which together are what a base backup holds. The string that is
-    not personal must be found in each place, or the search has proven nothing; the personal ones must not.
+    is not. The app must show them to who wrote them. The actions of `[check.step_up]` and `[check.approval]` are tried
+    with such strings in every free text, a reason for instance: what waits to be confirmed is kept, and may be anything
+    that a form carries. Then, as the owner, all tables of all schemas are searched, as text and as hexadecimal bytes,
+    and for what only looks encrypted: base64 and the like, and hashes without a key, as a blind index must not be; and
+    after a checkpoint the database's own files — tables, TOAST, indexes, whatever is left of old rows — and the
+    write-ahead log since, which together are what a base backup holds. The string that is not personal must be found in
+    each place, or the search has proven nothing; the personal ones must not.
 
 How to fix
     `address: Mapped[Sealed[str]]` in the model and `bytea` in its migration; `sealed(find=…)` where equal values must
@@ -23,18 +25,21 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+import httpx2
 
 from seawall_check.control import Control
+from seawall_check.controls._factor import JSON, Action, approval_address
 from seawall_check.controls._requests import Call, first_allowed, row, send, step_up_route
 from seawall_check.controls._sealed import sealed_tables
 from seawall_check.controls._sweep import places_of_all
+from seawall_check.controls.access._asking import Needing, ask, wants_approval
 from seawall_check.controls.privacy._disguises import disguises
-from seawall_check.document import Tenant
+from seawall_check.document import Persona, Tenant
 from seawall_check.errors import Unproven
 from seawall_check.probes.database import identifier
 from seawall_check.probes.http import Operation, is_free_string, resolve
@@ -89,6 +94,7 @@ async def check(target: Target, trial: Trial) -> None:
     async with target.db_owner() as owner:
         wal = await owner.fetchval("SELECT pg_walfile_name(pg_current_wal_lsn())")
         planted = await _plant(target, trial, tenant, columns)
+        await _plant_what_waits(target, trial, planted)
         if not planted.personal or not planted.open:
             raise Unproven("no stated body takes text that is personal, and text that is not")
         missed = sorted(columns - planted.names)
@@ -127,6 +133,56 @@ async def _plant(target: Target, trial: Trial, tenant: Tenant, columns: set[str]
             told = f"{call.name} with {', '.join(sorted(shown))}"
             trial.allow(f"write and read back: {told}", response, of="planted")
     return planted
+
+
+async def _plant_what_waits(target: Target, trial: Trial, planted: Planted) -> None:
+    """In actions that wait: for a second factor, for another person."""
+    if "step_up" in target.expectations:
+        action = Action.of(target)
+        tries = _tries(action.personas(target), action.operation)
+        await _plant_in(target, trial, planted, action.operation, action.above, tries, "a second factor")
+    if "approval" in target.expectations:
+        needing = Needing.of(target)
+        tries = _tries(target.who(role=needing.role), needing.operation)
+        await _plant_in(target, trial, planted, needing.operation, needing.body, tries, "another person")
+
+
+def _tries(personas: Sequence[Persona], operation: Operation) -> Iterator[tuple[Persona, dict[str, str]]]:
+    name = operation.path_names[0]
+    return ((persona, {name: one}) for persona in personas for one in persona.objects.get(name, ()))
+
+
+async def _plant_in(  # noqa: PLR0917
+    target: Target,
+    trial: Trial,
+    planted: Planted,
+    operation: Operation,
+    stated: Mapping[str, Any],
+    tries: Iterator[tuple[Persona, dict[str, str]]],
+    waits_for: str,
+) -> None:
+    """Send it with strings of our own until it waits, and see them on the page that asks for the confirmation."""
+    names = _members(operation, stated, set())
+    for persona, path in tries if names else ():
+        values, why = {name: _value(stated[name], personal=True) for name in names}, _value("", personal=True)
+        client = await target.client(persona)
+        shown = await _waiting(client, await operation.send(client, path, body={**stated, **values}), why)
+        if shown is not None and all(value in shown.text for value in values.values()):
+            kept = {**values, "the reason to ask for it": why} if why in shown.text else values
+            planted.personal |= {value: f"{name}, of {operation.name}, which waits" for name, value in kept.items()}
+            trial.allow(f"{persona.name}: {operation.name} waits for {waits_for}, and says so", shown, of="planted")
+            return
+    trial.unproven(f"no string of ours was kept with {operation.name} until {waits_for} confirms it")
+
+
+async def _waiting(client: httpx2.AsyncClient, denial: httpx2.Response, why: str) -> httpx2.Response | None:
+    """What the app says of an action that waits; None when this one does not."""
+    if wants_approval(denial):
+        return await ask(client, denial, why)
+    try:
+        return await client.get(approval_address(denial), headers=JSON)
+    except Unproven:
+        return None
 
 
 def _members(operation: Operation, stated: Mapping[str, Any], columns: set[str]) -> dict[str, bool]:

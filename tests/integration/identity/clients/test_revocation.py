@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 import pytest
 from tests.integration.identity.conftest import JSON, Browser, House
 from tests.support.clients import CLI, TABS, api_of, last_event, refused
+from tests.support.masters import TwoVersions
 
 from seawall.core.errors import Refused
+from seawall.core.master_seal import Seal, head_of
 from seawall.identity.logout import LogoutToken, end_provider_sessions
-from seawall.identity.resealing import Resealer
-from seawall.identity.sealing import Seal, head_of
+from seawall.store.resealing import Resealer
 from seawall_check.probes.oauth import Api, claims_of, granted, header_of
 
 
@@ -242,16 +243,6 @@ async def test_rotating_the_master_secret_ends_no_grant(house: House, api: Api) 
     assert (await there.get("/auth/me")).status_code == 200
     assert (await there.refresh()).status_code == 200
     assert (await api.get("/auth/me", token=there.access_token)).status_code == 200
-
-
-class TwoVersions:
-    """A master secret in the middle of its rotation."""
-
-    def current(self) -> tuple[int, str]:
-        return 2, "n" * 43
-
-    def version(self, number: int) -> str | None:
-        return {1: "k" * 43, 2: "n" * 43}.get(number)
 
 
 async def another(house: House) -> House:
