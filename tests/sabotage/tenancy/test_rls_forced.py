@@ -42,6 +42,14 @@ HOLES = {
         "CREATE UNIQUE INDEX hole ON app.venues (id)",
         "DROP INDEX app.hole",
     ),
+    "a key that only includes the tenant": (
+        "CREATE UNIQUE INDEX hole ON app.venues (id) INCLUDE (tenant_id)",
+        "DROP INDEX app.hole",
+    ),
+    "an exclusion constraint without the tenant": (
+        "ALTER TABLE app.venues ADD CONSTRAINT hole EXCLUDE USING btree (id WITH =)",
+        "ALTER TABLE app.venues DROP CONSTRAINT hole",
+    ),
     "a foreign key without the tenant": (
         "CREATE UNIQUE INDEX hole ON app.venues (id); ALTER TABLE app.dishes ADD CONSTRAINT hole"
         " FOREIGN KEY (venue_id) REFERENCES app.venues (id)",

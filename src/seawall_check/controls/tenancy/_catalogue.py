@@ -40,10 +40,12 @@ FAULTS: Final = {
         WHERE NOT coalesce(pg_get_expr(p.polqual, p.polrelid) = ANY ($5), p.polcmd = 'a')
            OR NOT coalesce(pg_get_expr(p.polwithcheck, p.polrelid) = ANY ($5), p.polcmd <> 'a')""",
     "a tenant column that may be NULL": f"{_NAME} {_TENANTED} WHERE NOT a.attnotnull",
-    # A duplicate-key error would tell that another tenant's row exists.
-    "a unique key without the tenant": f"""
-        {_NAME} || '.' || i.indexrelid::regclass {_TENANTED} JOIN pg_index i ON i.indrelid = c.oid AND i.indisunique
-        WHERE NOT a.attnum = ANY (i.indkey::int2[])""",
+    # A duplicate-key error would tell that another tenant's row exists; so would an exclusion constraint's. What is
+    # only INCLUDEd is no part of the key.
+    "a unique key or exclusion constraint without the tenant": f"""
+        {_NAME} || '.' || i.indexrelid::regclass {_TENANTED} JOIN pg_index i ON i.indrelid = c.oid
+          AND (i.indisunique OR i.indisexclusion)
+        WHERE NOT a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])""",
     # Referential checks do not go through row-level security.
     "a foreign key that does not carry the tenant": f"""
         {_NAME} || '.' || k.conname {_TENANTED} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'f'
