@@ -19,6 +19,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx2
 
@@ -29,6 +30,11 @@ ROUNDS = 3
 ROUND_S = 6
 FLOOD = 16
 EVERY_S = 0.02
+LIMITS = {
+    "SEAWALL_IDENTITY__ATTEMPTS_PER_NETWORK": "100000",
+    "SEAWALL_IDENTITY__ATTEMPTS_PER_ACCOUNT": "10000",
+    "SEAWALL_IDENTITY__ATTEMPTS_WINDOW_S": "1",
+}
 
 
 async def read_orders(app: RunningApp, cookie: str, until: float) -> list[float]:
@@ -111,14 +117,10 @@ async def measure(app: RunningApp, cookie: str, attackers: ProcessPoolExecutor) 
 
 
 def main() -> None:
-    os.environ |= {
-        "SEAWALL_IDENTITY__ATTEMPTS_PER_NETWORK": "100000",
-        "SEAWALL_IDENTITY__ATTEMPTS_PER_ACCOUNT": "10000",
-        "SEAWALL_IDENTITY__ATTEMPTS_WINDOW_S": "1",
-    }
     with tempfile.TemporaryDirectory(prefix="seawall-bench-") as temporary:
         Path(temporary).chmod(0o755)
         with (
+            patch.dict(os.environ, LIMITS),
             running(new("restaurant", "shop", Path(temporary))) as app,
             ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as attackers,
         ):

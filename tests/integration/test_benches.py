@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import os
 
 import pytest
 
@@ -25,7 +26,7 @@ LITTLE = {
 
 @pytest.mark.parametrize("name", LITTLE)
 async def test_it_runs(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    bench = importlib.import_module(f"bench.{name}")
+    before, bench = dict(os.environ), importlib.import_module(f"bench.{name}")
     for constant, little in LITTLE[name].items():
         assert hasattr(bench, constant)
         monkeypatch.setattr(bench, constant, little)
@@ -35,3 +36,4 @@ async def test_it_runs(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     else:
         await asyncio.to_thread(bench.main)
     assert capsys.readouterr().out.strip()
+    assert dict(os.environ) == before  # apps that later tests start would have it too

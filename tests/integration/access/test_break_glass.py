@@ -322,7 +322,8 @@ async def test_a_grant_ends_with_whoever_approved_it(platform: Platform, ending:
     lease = await platform.database.begin(inside)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await lease.fetch("SELECT * FROM app.things")
-    await lease.rollback()
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await lease.rollback()
     assert await platform.database.enter_break_glass(platform.ada, grant.id) is None
 
 

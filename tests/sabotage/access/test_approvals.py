@@ -28,7 +28,7 @@ module.Intent.seen_digest = property(lambda self: self.digest)
 
 
 async def test_whoever_lost_the_role_still_approves(sabotage) -> None:
-    part = "m.role = ANY (consume_request.roles)"
+    part = "m.role = ANY (consume_request.roles) AND m.role = ANY (live.roles)"
     await sabotage("access/approvals", sql=BLIND.format(part=part, by="'true'"), trips={"access/approvals"})
 
 
