@@ -19,11 +19,12 @@ TenantKeys.open = lambda self, label, identity, envelope: opened(
 )
 """
 
-# Requests that wait are "only there for minutes", so somebody spared them the key.
+# Requests that wait are "only there for minutes", so somebody spared them the key. No rotation looks at them: no
+# version is newer than this.
 UNSEALED_REQUESTS = """
 import orjson
 import seawall.store.sealed_requests as module
-module.RequestCell.seal = lambda self, value, owner: b"\\x02\\0\\0\\0\\1" + orjson.dumps(value)
+module.RequestCell.seal = lambda self, value, owner: b"\\x02\\xff\\xff\\xff\\xff" + orjson.dumps(value)
 module.RequestCell.open = lambda self, sealed, owner: orjson.loads(sealed[5:])
 """
 
