@@ -40,7 +40,7 @@ async def test_names_that_can_be_joined(sabotage, sql: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("str(user_id)", id="the-id-itself"),
+        pytest.param("str(user_id)", id="the-id-itself", marks=pytest.mark.prove),
         pytest.param('await real(tx, tenant_id, "everybody", user_id)', id="of-all-clients", marks=pytest.mark.prove),
     ],
 )

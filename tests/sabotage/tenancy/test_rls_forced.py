@@ -82,7 +82,7 @@ HOLES = {
 }
 
 
-@pytest.mark.parametrize("hole", first_few(HOLES, 3))
+@pytest.mark.parametrize("hole", first_few(HOLES, 1))
 async def test_a_hole_in_the_wall(sabotage, hole: str) -> None:
     sql, undo = HOLES[hole]
     await sabotage(ID, sql=sql, undo_sql=undo, trips={ID})
