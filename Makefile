@@ -3,9 +3,9 @@
 
 SHELL := /bin/sh
 PY := .venv/bin/python
-# A third of a run is waiting, hence two workers more than cores; and who is done takes over from who is not, or one of them
+# Half of a run is waiting, hence one worker more than cores; and who is done takes over from who is not, or one of them
 # would be left alone with all sabotages.
-PYTEST := $(PY) -m pytest -n 4 --dist worksteal
+PYTEST := $(PY) -m pytest -n 3 --dist worksteal
 COMPILE = $$(tools/uv.sh) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 

@@ -17,6 +17,7 @@ async def test_obligations_that_nobody_carries_out(sabotage: Any) -> None:
     )
 
 
+@pytest.mark.prove
 async def test_an_engine_that_skips_what_fails_as_cedar_does(sabotage: Any) -> None:
     await sabotage(
         "access/explicit-roles",

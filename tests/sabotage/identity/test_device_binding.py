@@ -47,7 +47,7 @@ module.Offer.make = lambda self, response, session_id: None
 @pytest.mark.parametrize(
     "python",
     [
-        pytest.param(BIND.format(change='"lifetime_s": 86_400'), id="the-cookie-lives-for-a-day"),
+        pytest.param(BIND.format(change='"lifetime_s": 86_400'), id="the-cookie-lives-for-a-day", marks=PROVE),
         pytest.param(BIND.format(change='"grace_s": 60'), id="the-cookie-is-not-demanded", marks=PROVE),
         pytest.param(ANY_KEY, id="any-key", marks=PROVE),
         pytest.param(ANY_CHALLENGE, id="any-challenge", marks=PROVE),

@@ -21,7 +21,7 @@ module.begin_session = other
         pytest.param(
             'timeouts = timeouts.model_copy(update={"absolute_timeout_s": 86400})', id="absolute", marks=PROVE
         ),
-        pytest.param('more["replaces"] = None', id="renewal"),
+        pytest.param('more["replaces"] = None', id="renewal", marks=PROVE),
     ],
 )
 async def test_without_a_limit(sabotage, change: str) -> None:

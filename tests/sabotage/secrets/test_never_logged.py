@@ -23,6 +23,7 @@ module.forbid_core_dumps = lambda: resource.setrlimit(resource.RLIMIT_CORE, (lim
 """
 
 
+@pytest.mark.prove
 async def test_whole_objects_are_logged(sabotage) -> None:
     await sabotage("secrets/never-logged", python=SHOWN, trips={"secrets/never-logged", "privacy/redacted-telemetry"})
 

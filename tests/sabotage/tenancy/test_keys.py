@@ -60,6 +60,7 @@ Door.opened = quiet
 """
 
 
+@pytest.mark.prove
 async def test_values_bound_to_no_cell(sabotage) -> None:
     result = await sabotage(ID, python=UNBOUND, trips={ID})
     assert "ciphertext in its place" in result.why

@@ -47,6 +47,7 @@ END $$
 """
 
 
+@pytest.mark.prove
 async def test_a_header_that_is_believed(sabotage) -> None:
     python = BELIEVE.replace("SOURCE", 'headers.get(b"x-tenant-id", b"").decode()')
     result = await sabotage(ID, python=python, sql=PREFER, trips={ID})

@@ -12,6 +12,7 @@ async def list_venues(venues: VisibleVenues, scope: Scope, q: str = "") -> list[
 """
 
 
+@pytest.mark.prove
 async def test_sql_glued_from_a_query_parameter(sabotage) -> None:
     await sabotage("web/injection", edit={"api.py": (CLEAN_ROUTE, GLUED_SQL)}, trips={"web/injection"})
 
