@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -32,6 +32,7 @@ from seawall.core.ids import new_uuid7
 from seawall.core.master import MasterSecret
 from seawall.core.scope import Assurance, Membership, Principal, Transaction
 from seawall.core.stepup import Intent
+from seawall.store.sealed_requests import RequestBroken
 
 DRAFT_LIFETIME_S = 900
 DRAFTS_MAX = 20
@@ -159,7 +160,8 @@ class Approvals:
             )
             for row in waiting:
                 if row["digest"] == draft.digest:
-                    return await self._find(tx, principal, row["id"], own=True)
+                    with suppress(RequestBroken):  # nobody can answer it: this one takes its place
+                        return await self._find(tx, principal, row["id"], own=True)
             if len(waiting) >= OPEN_MAX:
                 raise TooMany(f"You have {OPEN_MAX} requests waiting. Withdraw one, or wait.", retry_after_s=600)
             await tx.execute(

@@ -238,6 +238,18 @@ async def test_what_was_moved_or_altered_is_refused_and_hides_nothing_else(asked
     assert (await approvals.find(asked.manager, second, own=True)).reason
 
 
+async def test_one_that_cannot_be_read_is_asked_for_anew(asked: Asked) -> None:
+    intent, first = await asked.asked("altered")
+    owner = asked.scratch.owner
+    async with owner.transaction():
+        await owner.execute("SET LOCAL session_replication_role = replica")
+        await owner.execute("UPDATE seawall.approval_requests SET summary = '' WHERE id = $1", first)
+    denied = await asked.approvals.draft(asked.manager, intent, BY_OWNER)
+    draft = UUID(str(denied.extra["access_request"]["binding_token"]))  # type: ignore[index]
+    again = await asked.approvals.ask(asked.manager, draft, "once more", trace_id="")
+    assert (again.id, again.state) == (draft, "waiting")
+
+
 async def test_a_rotation_takes_all_of_it_along(asked: Asked) -> None:
     database, owner = asked.scratch.database, asked.scratch.owner
     before = await asked.approvals.mine(asked.manager)
