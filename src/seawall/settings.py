@@ -37,6 +37,10 @@ class AppSection(Section):
     """The module whose import defines every model."""
 
 
+RUNNING_URLS = ("url", "identity_url", "break_glass_url", "worker_url", "dispatcher_url")
+"""Settings of `[database]`: of the app as it runs, and of whatever does its jobs. A role more has its URL here."""
+
+
 class DatabaseSection(Section):
     """Where PostgreSQL is. Without `url` an embedded server is used, in development only.
 

@@ -21,7 +21,7 @@ from seawall.secrets.login import AppRole, Kubernetes, Login, TokenFile
 from seawall.secrets.master import VaultMaster, fixed_secret
 from seawall.secrets.passwords import PasswordSource, VaultPasswords
 from seawall.secrets.rotators import ContextRotator, MasterRotator, PasswordRotator, Reseal
-from seawall.settings import SecretsSection, Settings
+from seawall.settings import RUNNING_URLS, SecretsSection, Settings
 from seawall.store.address import user_of
 
 PROVIDER = "provider-"
@@ -81,8 +81,7 @@ class Secrets:
             )
         made: list[Rotator] = [MasterRotator(vault, master, reseal)]
         database = settings.database
-        running = (database.url, database.identity_url, database.break_glass_url)
-        for url in (*running, database.worker_url, database.dispatcher_url, database.migrator_url):
+        for url in (*(getattr(database, name) for name in RUNNING_URLS), database.migrator_url):
             if url is not None and not has_password(url.get_secret_value()):
                 role = user_of(url.get_secret_value())
                 made.append(PasswordRotator(passwords, role, url.get_secret_value()))
@@ -149,8 +148,7 @@ def _login(section: SecretsSection) -> Login:
 def in_environment(settings: Settings) -> list[str]:
     """Names of settings that hold a secret in the environment although there is a vault."""
     found = [name for name in ("SEAWALL_SECRET_KEY",) if settings.secret_key is not None and os.environ.get(name)]
-    sections = ("URL", "IDENTITY_URL", "WORKER_URL", "DISPATCHER_URL", "BREAK_GLASS_URL")
-    urls = ("DATABASE_URL", *(f"SEAWALL_DATABASE__{name}" for name in sections))
+    urls = ("DATABASE_URL", *(f"SEAWALL_DATABASE__{name.upper()}" for name in RUNNING_URLS))
     found += [name for name in urls if has_password(os.environ.get(name, ""))]
     endings = ("CLIENT_SECRET", "__SECRET")
     return found + sorted(name for name in os.environ if name.startswith("SEAWALL_") and name.endswith(endings))
