@@ -23,6 +23,7 @@ from seawall.core.master import FixedMaster, MasterSecret
 from seawall.core.scope import GrantUse, Principal
 from seawall.core.stepup import Intent, Resume
 from seawall.settings import IdentitySection, ProviderSection, Settings
+from seawall_check.probes.provider import HostileProvider, hostile_provider
 
 ORIGIN = "https://shop.localhost"
 RIGHT = "right horse"
@@ -191,6 +192,13 @@ class Browser:
 
     async def me(self) -> int:
         return (await self.get("/auth/me", JSON)).status_code
+
+
+@pytest.fixture
+async def idp() -> AsyncIterator[HostileProvider]:
+    """A provider that does whatever it is told to."""
+    async with hostile_provider() as provider:
+        yield provider
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
@@ -13,15 +13,9 @@ import pytest
 from tests.integration.identity.conftest import JSON, Browser, House
 
 from seawall.settings import IdentitySection, ProviderSection, Settings
-from seawall_check.probes.provider import CLIENT_ID, HostileProvider, hostile_provider
+from seawall_check.probes.provider import CLIENT_ID, HostileProvider
 
 LINK = "/auth/identities/link/idp"
-
-
-@pytest.fixture
-async def idp() -> AsyncIterator[HostileProvider]:
-    async with hostile_provider() as provider:
-        yield provider
 
 
 @pytest.fixture

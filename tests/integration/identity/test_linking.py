@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -13,15 +12,9 @@ from tests.integration.identity.conftest import JSON, Browser, House
 from tests.support.databases import ScratchDatabase
 
 from seawall.settings import IdentitySection, ProviderSection, Settings
-from seawall_check.probes.provider import CLIENT_ID, HostileProvider, Lie, hostile_provider
+from seawall_check.probes.provider import CLIENT_ID, HostileProvider, Lie
 
 EMAIL = "karl@partner.example"
-
-
-@pytest.fixture
-async def idp() -> AsyncIterator[HostileProvider]:
-    async with hostile_provider() as provider:
-        yield provider
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import UUID
@@ -12,15 +11,9 @@ import pytest
 from tests.integration.identity.conftest import JSON, Browser, House
 
 from seawall.settings import IdentitySection, ProviderSection, Settings
-from seawall_check.probes.provider import CLIENT_ID, HostileProvider, Lie, hostile_provider
+from seawall_check.probes.provider import CLIENT_ID, HostileProvider, Lie
 
 EMAIL = "guest@partner.example"
-
-
-@pytest.fixture
-async def idp() -> AsyncIterator[HostileProvider]:
-    async with hostile_provider() as provider:
-        yield provider
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +16,10 @@ from seawall.identity.development import ISSUER
 from seawall.identity.providers import Trust
 from seawall.identity.reach import of_issuer, of_passkeys
 from seawall.settings import IdentitySection, ProviderSection, Settings
-from seawall_check.probes.provider import CLIENT_ID, HostileProvider, hostile_provider
+from seawall_check.probes.provider import CLIENT_ID, HostileProvider
 
 XI = "xi@example.com"
 LINK, UNLINK = "/auth/identities/link", "/auth/identities/unlink"
-
-
-@pytest.fixture
-async def idp() -> AsyncIterator[HostileProvider]:
-    async with hostile_provider() as provider:
-        yield provider
 
 
 @pytest.fixture
